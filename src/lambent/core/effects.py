@@ -1,0 +1,138 @@
+"""What an execution environment's machine asks for. Its counterpart is `events`; `worker/driver.py` performs them.
+
+Those that can fail come back as the event SandboxFailed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lambent.core.events import RUNTIME
+from lambent.core.model import Bill, InitPhase, Invocation, Outcome, Status
+
+
+@dataclass(slots=True, eq=False)
+class CreateSandbox:
+    """Answered by SandboxCreated."""
+
+
+@dataclass(slots=True, eq=False)
+class Launch:
+    """Start the runtime or an external extension; its end comes back as ProcessExited."""
+
+    participant: str
+
+
+@dataclass(slots=True, eq=False)
+class Deliver:
+    """Answer a participant's pending Next with an invocation. Always before the thaw that lets it be read."""
+
+    invocation: Invocation
+    deadline: float
+    participant: str = RUNTIME
+
+
+@dataclass(slots=True, eq=False)
+class DeliverShutdown:
+    """Answer an extension's pending Next with SHUTDOWN."""
+
+    participant: str
+    reason: str  #: spindown, timeout or failure
+    deadline: float
+
+
+@dataclass(slots=True, eq=False)
+class Reply:
+    """The caller's answer. Exactly one for each invocation."""
+
+    invocation: Invocation
+    outcome: Outcome
+
+
+@dataclass(slots=True, eq=False)
+class SetDeadline:
+    """Feed DeadlinePassed with this epoch at that time. Replaces the one before."""
+
+    deadline: float
+    epoch: int
+
+
+@dataclass(slots=True, eq=False)
+class ClearDeadline:
+    """No deadline until the next SetDeadline."""
+
+
+@dataclass(slots=True, eq=False)
+class Freeze:
+    pass
+
+
+@dataclass(slots=True, eq=False)
+class Thaw:
+    pass
+
+
+@dataclass(slots=True, eq=False)
+class LimitCpu:
+    """From now on the CPU share that the memory size buys."""
+
+
+@dataclass(slots=True, eq=False)
+class SignalRuntime:
+    """SIGTERM to the runtime."""
+
+
+@dataclass(slots=True, eq=False)
+class Terminate:
+    """SIGKILL to every guest process; answered by ProcessesEnded."""
+
+
+@dataclass(slots=True, eq=False)
+class Destroy:
+    """Take the sandbox away. The machine's last effect."""
+
+    reason: str
+
+
+@dataclass(slots=True, eq=False)
+class Announce:
+    """Tell the scheduler that this environment is idle and may be assigned."""
+
+
+@dataclass(slots=True, eq=False)
+class ReportInitStart:
+    phase: InitPhase
+
+
+@dataclass(slots=True, eq=False)
+class ReportInit:
+    phase: InitPhase
+    duration_ms: float
+    status: Status
+    error_type: str
+
+
+@dataclass(slots=True, eq=False)
+class ReportStart:
+    invocation: Invocation
+
+
+@dataclass(slots=True, eq=False)
+class ReportEnd:
+    invocation: Invocation
+    bill: Bill
+    status: Status
+    error_type: str
+
+
+@dataclass(slots=True, eq=False)
+class ReportEntrypoint:
+    """The log line about a missing bootstrap."""
+
+    request_id: str
+    candidates: tuple[str, ...]
+
+
+Effect = (CreateSandbox | Launch | Deliver | DeliverShutdown | Reply | SetDeadline | ClearDeadline | Freeze | Thaw
+          | LimitCpu | SignalRuntime | Terminate | Destroy | Announce | ReportInitStart | ReportInit | ReportStart
+          | ReportEnd | ReportEntrypoint)  # fmt: skip

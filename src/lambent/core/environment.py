@@ -1,0 +1,617 @@
+"""The machine of one execution environment: what it does next, for every event in every phase.
+
+Lambda's lifecycle is not one automaton. The runtime and each extension move by their own API calls (the two tables
+below); the phase moves when a joint condition over them holds: Init is over when all wait in Next, an invocation
+when the runtime has answered and all wait in Next again. `worker/driver.py` performs the effects and brings every
+result back as an event. Rules of this file: `handle` either applies an event whole or raises IllegalEvent and
+changes nothing; what a guest may get wrong is asked first with `refusal`; a deadline names its epoch and a late one is
+ignored; a reset and a shutdown stop the processes by the same steps. Facts: fact sheet 1.2 to 1.7.
+
+Longer than 400 lines because tables and rules are read as one text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from lambent import limits
+from lambent.core import outcomes
+from lambent.core.effects import (
+    Announce,
+    ClearDeadline,
+    CreateSandbox,
+    Deliver,
+    DeliverShutdown,
+    Destroy,
+    Effect,
+    Freeze,
+    Launch,
+    LimitCpu,
+    Reply,
+    ReportEnd,
+    ReportEntrypoint,
+    ReportInit,
+    ReportInitStart,
+    ReportStart,
+    SetDeadline,
+    SignalRuntime,
+    Terminate,
+    Thaw,
+)  # fmt: skip
+from lambent.core.events import (
+    RUNTIME,
+    DeadlinePassed,
+    EntrypointMissing,
+    ErrorPosted,
+    Event,
+    ExtensionRegistered,
+    InitErrorPosted,
+    InvocationAssigned,
+    NextRequested,
+    ProcessesEnded,
+    ProcessExited,
+    ResponsePosted,
+    RetireRequested,
+    SandboxCreated,
+    SandboxFailed,
+    Started,
+)  # fmt: skip
+from lambent.core.journal import IllegalEvent, Journal
+from lambent.core.model import ExitStatus, InitPhase, InitType, Invocation, Outcome, OutcomeKind, Status, bill
+
+
+class Phase(Enum):
+    INIT = "init"
+    IDLE = "idle"
+    INVOKE = "invoke"
+    RESET = "reset"
+    SHUTDOWN = "shutdown"
+    GONE = "gone"
+
+
+class State(Enum):
+    """Where one participant stands."""
+
+    ABSENT = "absent"  #: not started, or its exit is known
+    STARTED = "started"
+    REGISTERED = "registered"  #: extensions only
+    READY = "ready"  #: waits in Next
+    BUSY = "busy"  #: was handed an invocation
+    RESPONDED = "responded"  #: runtime only: answered, not yet back in Next
+    FAILED = "failed"  #: runtime only: posted an init error
+
+
+# How one participant moves by its own calls: (state, event) -> state. Everything else is refused.
+
+RUNTIME_TABLE: dict[tuple[State, type], State] = {
+    (State.STARTED, NextRequested): State.READY,
+    (State.STARTED, InitErrorPosted): State.FAILED,
+    (State.READY, NextRequested): State.READY,  # asking again is allowed; it blocks again
+    (State.BUSY, ResponsePosted): State.RESPONDED,
+    (State.BUSY, ErrorPosted): State.RESPONDED,
+    (State.RESPONDED, NextRequested): State.READY,
+}
+EXTENSION_TABLE: dict[tuple[State, type], State] = {
+    (State.STARTED, ExtensionRegistered): State.REGISTERED,
+    (State.REGISTERED, NextRequested): State.READY,
+    (State.READY, NextRequested): State.READY,
+    (State.BUSY, NextRequested): State.READY,
+}
+
+#: In which phases an event may come; those of a participant depend on its state instead.
+PHASES: dict[type, frozenset[Phase]] = {
+    Started: frozenset({Phase.INIT}),
+    SandboxCreated: frozenset({Phase.INIT}),
+    SandboxFailed: frozenset(set(Phase) - {Phase.GONE}),
+    EntrypointMissing: frozenset({Phase.INIT, Phase.INVOKE}),
+    InvocationAssigned: frozenset({Phase.INIT, Phase.IDLE, Phase.RESET}),
+    ProcessesEnded: frozenset({Phase.RESET, Phase.SHUTDOWN}),
+}
+
+
+@dataclass(slots=True)
+class Extension:
+    """An extension as the machine sees it."""
+
+    state: State
+    external: bool
+    invoke: bool = False
+    shutdown: bool = False
+
+
+class Stopping(Enum):
+    """How far a reset or a shutdown has come."""
+
+    RUNTIME = "runtime"  #: SIGTERM sent, the runtime may end by itself
+    EXTENSIONS = "extensions"  #: SHUTDOWN delivered, extensions may end by themselves
+    KILLED = "killed"  #: Terminate is under way
+
+
+class Environment:
+    """One execution environment. `handle` is the only method that changes it."""
+
+    def __init__(self, timeout_s: float, init_type: InitType = "on-demand",
+                 init_timeout_s: float = limits.INIT_TIMEOUT_S) -> None:
+        self.timeout_s = timeout_s
+        self.init_type = init_type
+        self.init_timeout_s = init_timeout_s
+        self.journal = Journal()
+        self.phase = Phase.INIT
+        #: state of the runtime; READY in IDLE unless the next invocation must run Init again
+        self.runtime = State.ABSENT
+        self.extensions: dict[str, Extension] = {}
+        #: names to launch before the runtime at every Init; fixed when the sandbox was created
+        self.external: tuple[str, ...] = ()
+        #: the invocation that waits for Init or is being served; set in INVOKE, possible in INIT and RESET
+        self.assigned: Invocation | None = None
+        #: its outcome, once known; the caller has it already unless `reply_after_report`
+        self.outcome: Outcome | None = None
+        self.replied = False
+        self.frozen = False  #: true in IDLE and nowhere else
+        self.initialising = False  #: from the launch until all wait in Next
+        self.started = False
+        self.retiring: str | None = None
+        self._epoch = 0
+        self._init_started_at = 0.0
+        self._init_s: float | None = None  #: reported with the first invocation after it
+        self._invoke_started_at = 0.0
+        self._deadline = 0.0
+        self._start_reported = False
+        self._init_error: InitErrorPosted | None = None
+        self._report: tuple[Status, str] = ("success", "")
+        self._stopping: Stopping | None = None
+        self._stop_deadline = 0.0
+        self._stop_reason = ""
+        self._cpu_limited = False
+        self._effects: list[Effect] = []
+
+    # The two questions and the one command
+
+    def refusal(self, event: Event) -> str | None:
+        """Why this event is not possible now, as the Runtime API's error type; None when it is."""
+        kind = type(event)
+        allowed = PHASES.get(kind)
+        if allowed is not None and self.phase not in allowed:
+            return "InvalidStateTransition"
+        if isinstance(event, (ResponsePosted, ErrorPosted)):
+            if self.runtime is not State.BUSY:
+                return "InvalidStateTransition"
+            assert self.assigned is not None
+            return None if self.assigned.request_id == event.request_id else "InvalidRequestID"
+        if isinstance(event, ExtensionRegistered):
+            return self._register_refusal(event)
+        if isinstance(event, (NextRequested, InitErrorPosted)):
+            participant = getattr(event, "participant", RUNTIME)
+            if participant == RUNTIME:
+                return None if (self.runtime, kind) in RUNTIME_TABLE else "InvalidStateTransition"
+            extension = self.extensions.get(participant)
+            known = extension is not None and (extension.state, kind) in EXTENSION_TABLE
+            return None if known else "Extension.InvalidExtensionState"
+        if isinstance(event, InvocationAssigned) and (self.assigned is not None or self.retiring is not None):
+            return "InvalidStateTransition"
+        if isinstance(event, Started) and self.started:
+            return "InvalidStateTransition"
+        return None
+
+    def _register_refusal(self, event: ExtensionRegistered) -> str | None:
+        if not self.initialising or self.runtime not in (State.ABSENT, State.STARTED):
+            return "Extension.RegistrationClosed"
+        extension = self.extensions.get(event.participant)
+        if extension is not None and extension.state is not State.STARTED:
+            return "Extension.InvalidExtensionState"
+        if extension is None and len(self.extensions) >= limits.MAX_EXTENSIONS:
+            return "Extension.TooManyExtensions"
+        if extension is None and event.shutdown:
+            return "Extension.InvalidEventType"
+        return None
+
+    def handle(self, event: Event) -> list[Effect]:
+        """Apply one event and say what to do. Raises IllegalEvent, with the story, and changes nothing."""
+        if self.refusal(event) is not None:
+            raise IllegalEvent(f"{event!r} in {self.phase.value}, runtime {self.runtime.value}\n{self.journal}")
+        before = self.phase.value
+        effects: list[Effect] = []
+        self._effects = effects
+        _RULES[type(event)](self, event)
+        self.journal.add(event, before, self.phase.value, tuple(effects))
+        return effects
+
+    # Init
+
+    def _started(self, event: Started) -> None:
+        self.started = True
+        self.assigned = event.invocation
+        self._effects.append(CreateSandbox())
+
+    def _sandbox_created(self, event: SandboxCreated) -> None:
+        self.external = event.extensions
+        if self.retiring is not None:
+            self._stop(event.at, "spindown", Phase.SHUTDOWN)
+            return
+        self._effects.append(ReportInitStart("init"))
+        self._begin_init(event.at)
+        self._set_deadline(event.at + self.init_timeout_s)
+
+    def _begin_init(self, at: float) -> None:
+        self.initialising = True
+        self.runtime = State.ABSENT
+        self.extensions = {name: Extension(State.STARTED, True) for name in self.external}
+        self._init_started_at = at
+        self._init_error = None
+        for name in self.external:
+            self._effects.append(Launch(name))
+        self._launch_runtime_when_extensions_registered()
+
+    def _launch_runtime_when_extensions_registered(self) -> None:
+        if self.runtime is State.ABSENT and all(e.state is not State.STARTED for e in self.extensions.values()):
+            self.runtime = State.STARTED
+            self._effects.append(Launch(RUNTIME))
+
+    def _extension_registered(self, event: ExtensionRegistered) -> None:
+        extension = self.extensions.setdefault(event.participant, Extension(State.STARTED, False))
+        extension.state = EXTENSION_TABLE[extension.state, ExtensionRegistered]
+        extension.invoke = event.invoke
+        extension.shutdown = event.shutdown
+        self._launch_runtime_when_extensions_registered()
+
+    def _next_requested(self, event: NextRequested) -> None:
+        if event.participant == RUNTIME:
+            self.runtime = RUNTIME_TABLE[self.runtime, NextRequested]
+        else:
+            extension = self.extensions[event.participant]
+            extension.state = EXTENSION_TABLE[extension.state, NextRequested]
+        if self._stopping is None:
+            self._join(event.at)
+
+    def _join(self, at: float) -> None:
+        """The joint rules: does the phase move now that somebody waits in Next?"""
+        if self.runtime is not State.READY:
+            return
+        if self.extensions and any(e.state is not State.READY for e in self.extensions.values()):
+            return
+        if self.initialising:
+            self._end_init(at)
+        elif self.phase is Phase.INVOKE:
+            self._end_invoke(at)
+
+    def _end_init(self, at: float) -> None:
+        self.initialising = False
+        if not self._cpu_limited:
+            self._cpu_limited = True
+            self._effects.append(LimitCpu())
+        if self.phase is Phase.INVOKE:  # the suppressed Init of a function that failed before
+            self._run(at)
+            return
+        self._init_s = at - self._init_started_at
+        self._report_init("init", at, "success", "")
+        if self.assigned is not None:
+            self._begin_invoke(at)
+        else:
+            self._clear_deadline()
+            self._rest(at)
+
+    def _init_error_posted(self, event: InitErrorPosted) -> None:
+        # The runtime exits next; the first error is the one that counts.
+        self.runtime = State.FAILED
+        self._init_error = event
+
+    def _fail_init(self, at: float, status: Status, error_type: str, outcome: Callable[[str], Outcome]) -> None:
+        """Init did not succeed: during Init it is run again inside the invocation, during Invoke it is the answer."""
+        self.initialising = False
+        if self.phase is Phase.INIT:
+            self._report_init("init", at, status, error_type)
+            self._clear_deadline()
+            self._stop(at, "timeout" if status == "timeout" else "failure", Phase.RESET)
+            return
+        assert self.assigned is not None
+        if status != "timeout":
+            self._report_init("invoke", at, status, error_type)
+        self._fail_invoke(at, outcome(self.assigned.request_id), status, error_type)
+
+    def _init_outcome(self, exit: ExitStatus) -> Callable[[str], Outcome]:
+        error = self._init_error
+        if error is None:
+            return lambda request_id: outcomes.runtime_exited(request_id, exit)
+        return lambda _: Outcome(OutcomeKind.FUNCTION_ERROR, error.payload, error.content_type, error.error_type)
+
+    def _entrypoint_missing(self, event: EntrypointMissing) -> None:
+        request_id = self.assigned.request_id if self.assigned is not None else ""
+        self._effects.append(ReportEntrypoint(request_id, event.candidates))
+        self.runtime = State.ABSENT
+        self._fail_init(event.at, "error", "Runtime.InvalidEntrypoint",
+                        lambda request_id: outcomes.invalid_entrypoint(request_id, event.candidates))
+
+    # Invoke
+
+    def _invocation_assigned(self, event: InvocationAssigned) -> None:
+        self.assigned = event.invocation
+        if self.phase is Phase.IDLE:
+            self._begin_invoke(event.at)
+
+    def _begin_invoke(self, at: float) -> None:
+        self.phase = Phase.INVOKE
+        self.outcome = None
+        self.replied = False
+        self._start_reported = False
+        self._report = ("success", "")
+        self._invoke_started_at = at
+        self._set_deadline(at + self.timeout_s)
+        if self.runtime is State.READY:
+            self._run(at)
+            self._thaw()
+        else:
+            self._thaw()
+            self._begin_init(at)
+
+    def _run(self, at: float) -> None:
+        invocation = self.assigned
+        assert invocation is not None
+        self._report_start()
+        self.runtime = State.BUSY
+        self._effects.append(Deliver(invocation, self._deadline))
+        for name, extension in self.extensions.items():
+            if extension.invoke:
+                extension.state = State.BUSY
+                self._effects.append(Deliver(invocation, self._deadline, name))
+
+    def _response_posted(self, event: ResponsePosted) -> None:
+        self.runtime = State.RESPONDED
+        self._settle(Outcome(OutcomeKind.RESPONSE, event.payload, event.content_type))
+
+    def _error_posted(self, event: ErrorPosted) -> None:
+        self.runtime = State.RESPONDED
+        self._report = ("error", event.error_type)
+        self._settle(Outcome(OutcomeKind.FUNCTION_ERROR, event.payload, event.content_type, event.error_type))
+
+    def _settle(self, outcome: Outcome) -> None:
+        """The outcome is known: answer, unless the caller waits for REPORT too."""
+        self.outcome = outcome
+        assert self.assigned is not None
+        if not self.assigned.reply_after_report:
+            self._reply()
+
+    def _reply(self) -> None:
+        assert self.assigned is not None and self.outcome is not None
+        if not self.replied:
+            self.replied = True
+            self._effects.append(Reply(self.assigned, self.outcome))
+
+    def _end_invoke(self, at: float) -> None:
+        self._clear_deadline()
+        self._report_end(at - self._invoke_started_at)
+        self._reply()
+        self.assigned = None
+        self._rest(at)
+
+    def _fail_invoke(self, at: float, outcome: Outcome, status: Status, error_type: str) -> None:
+        """The invocation cannot go on in these processes: answer, then reset."""
+        self._report = (status, error_type)
+        self._report_start()
+        self._clear_deadline()
+        if self.outcome is None:
+            self.outcome = outcome
+            assert self.assigned is not None
+            if not self.assigned.reply_after_report:
+                self._reply()
+        duration = self.timeout_s if status == "timeout" else at - self._invoke_started_at
+        self._report_end(duration)
+        self._reply()
+        self.assigned = None
+        self._stop(at, "timeout" if status == "timeout" else "failure", Phase.RESET)
+
+    def _rest(self, at: float) -> None:
+        """Nothing to do: freeze, or go, if that is wanted."""
+        if self.retiring is not None:
+            self._stop(at, "spindown", Phase.SHUTDOWN)
+            return
+        self.phase = Phase.IDLE
+        self.frozen = True
+        self._effects.append(Freeze())
+        self._effects.append(Announce())
+
+    def _thaw(self) -> None:
+        if self.frozen:
+            self.frozen = False
+            self._effects.append(Thaw())
+
+    # What goes wrong
+
+    def _process_exited(self, event: ProcessExited) -> None:
+        at, exit = event.at, event.exit
+        if event.participant == RUNTIME:
+            self.runtime = State.ABSENT
+            error_type = "Runtime.OutOfMemory" if exit.oom else "Runtime.ExitError"
+            outcome = self._init_outcome(exit)
+        else:
+            self.extensions.pop(event.participant, None)
+            error_type = "Extension.Crash"
+
+            def outcome(request_id: str) -> Outcome:
+                return outcomes.extension_exited(request_id, exit)
+        if self._stopping is not None:
+            self._continue_stop(at)
+        elif self.initialising:
+            if event.participant == RUNTIME and self._init_error is not None:
+                error_type = self._init_error.error_type or error_type
+            self._fail_init(at, "error", error_type, outcome)
+        elif self.phase is Phase.INVOKE:
+            assert self.assigned is not None
+            self._init_error = None
+            crash = outcomes.runtime_exited if event.participant == RUNTIME else outcomes.extension_exited
+            self._fail_invoke(at, crash(self.assigned.request_id, exit), "error", error_type)
+        elif self.phase is Phase.IDLE:
+            self._stop(at, "failure", Phase.RESET)
+
+    def _deadline_passed(self, event: DeadlinePassed) -> None:
+        if event.epoch != self._epoch:
+            return
+        at = event.at
+        if self._stopping is not None:
+            self._continue_stop(at, late=True)
+        elif self.phase is Phase.INIT:
+            self._fail_init(at, "timeout", "", lambda request_id: outcomes.timed_out(request_id, self.timeout_s))
+        elif self.phase is Phase.INVOKE:
+            assert self.assigned is not None
+            self.initialising = False
+            self._fail_invoke(at, outcomes.timed_out(self.assigned.request_id, self.timeout_s), "timeout", "")
+
+    def _sandbox_failed(self, event: SandboxFailed) -> None:
+        self._give_up(outcomes.platform_failed(event.reason))
+        self._vanish(event.reason)
+
+    def _give_up(self, outcome: Outcome) -> None:
+        """Answer whoever waits, since nobody else will."""
+        if self.assigned is not None:
+            if self.outcome is None or self.phase is not Phase.INVOKE:
+                self.outcome = outcome
+                self.replied = False
+            self._reply()
+            self.assigned = None
+
+    # Reset and Shutdown: the same steps, to different ends
+
+    def _retire_requested(self, event: RetireRequested) -> None:
+        if self.phase in (Phase.SHUTDOWN, Phase.GONE):
+            return
+        if self.retiring is None:
+            self.retiring = event.reason
+        if event.force:
+            self._give_up(outcomes.platform_failed(event.reason))
+        if self.phase is Phase.RESET:
+            return
+        if self.assigned is None and (self.started and self._sandbox_exists()):
+            self.initialising = False
+            self._clear_deadline()
+            self._stop(event.at, "spindown", Phase.SHUTDOWN)
+
+    def _sandbox_exists(self) -> bool:
+        return self.phase is not Phase.INIT or self.initialising
+
+    def _stop(self, at: float, reason: str, phase: Phase) -> None:
+        """Begin to end all processes, giving extensions the time that AWS gives them (fact sheet 1.7)."""
+        self.phase = phase
+        self.initialising = False
+        self._stop_reason = reason
+        self._thaw()
+        registered = [e for e in self.extensions.values() if e.state is not State.STARTED]
+        if not registered:
+            self._kill()
+            return
+        external = any(e.external for e in registered)
+        budget = limits.SHUTDOWN_EXTERNAL_S if external else limits.SHUTDOWN_INTERNAL_S
+        self._stop_deadline = at + budget
+        self._stopping = Stopping.RUNTIME
+        self._set_deadline(at + (budget * limits.RUNTIME_SHARE_OF_SHUTDOWN if external else budget))
+        if self.runtime is State.ABSENT:
+            self._continue_stop(at)
+        else:
+            self._effects.append(SignalRuntime())
+
+    def _continue_stop(self, at: float, late: bool = False) -> None:
+        if self._stopping is Stopping.RUNTIME and (late or self.runtime is State.ABSENT):
+            told = [n for n, e in self.extensions.items() if e.external and e.shutdown and e.state is State.READY]
+            if not told:
+                self._kill()
+                return
+            self._stopping = Stopping.EXTENSIONS
+            self._set_deadline(self._stop_deadline)
+            for name in told:
+                self.extensions[name].state = State.BUSY
+                self._effects.append(DeliverShutdown(name, self._stop_reason, self._stop_deadline))
+        elif self._stopping is Stopping.EXTENSIONS:
+            waiting = any(e.external and e.shutdown for e in self.extensions.values())
+            if late or not waiting:
+                self._kill()
+
+    def _kill(self) -> None:
+        self._stopping = Stopping.KILLED
+        self._clear_deadline()
+        self._effects.append(Terminate())
+
+    def _processes_ended(self, event: ProcessesEnded) -> None:
+        self._stopping = None
+        self.runtime = State.ABSENT
+        self.extensions = {}
+        if self.phase is Phase.SHUTDOWN:
+            self._vanish(self.retiring or "retired")
+        elif self.assigned is not None:
+            self._begin_invoke(event.at)
+        elif self.retiring is not None:
+            self._vanish(self.retiring)
+        else:
+            self._rest(event.at)
+
+    def _vanish(self, reason: str) -> None:
+        self.phase = Phase.GONE
+        self.frozen = False
+        self.initialising = False
+        self.runtime = State.ABSENT
+        self.extensions = {}
+        self._stopping = None
+        self._clear_deadline()
+        self._effects.append(Destroy(reason))
+
+    # Deadlines and reports
+
+    def _set_deadline(self, deadline: float) -> None:
+        self._epoch += 1
+        self._deadline = deadline
+        self._effects.append(SetDeadline(deadline, self._epoch))
+
+    def _clear_deadline(self) -> None:
+        self._epoch += 1
+        self._effects.append(ClearDeadline())
+
+    def _report_init(self, phase: InitPhase, at: float, status: Status, error_type: str) -> None:
+        duration_ms = round((at - self._init_started_at) * 1000, 2)
+        self._effects.append(ReportInit(phase, duration_ms, status, error_type))
+
+    def _report_start(self) -> None:
+        if not self._start_reported:
+            assert self.assigned is not None
+            self._start_reported = True
+            self._effects.append(ReportStart(self.assigned))
+
+    def _report_end(self, duration_s: float) -> None:
+        assert self.assigned is not None
+        status, error_type = self._report
+        self._effects.append(ReportEnd(self.assigned, bill(duration_s, self._init_s, self.init_type), status, error_type))
+        self._init_s = None
+
+    # What must hold after every event
+
+    def invariants(self) -> Iterator[str]:
+        """Broken promises, as sentences; none when all is well."""
+        if self.frozen != (self.phase is Phase.IDLE):
+            yield f"frozen is {self.frozen} in phase {self.phase.value}"
+        if self.phase is Phase.INVOKE and self.assigned is None:
+            yield "invoking nothing"
+        if self.phase in (Phase.IDLE, Phase.SHUTDOWN, Phase.GONE) and self.assigned is not None:
+            yield f"an invocation is assigned in phase {self.phase.value}"
+        if self.runtime in (State.BUSY, State.RESPONDED) and self.phase not in (Phase.INVOKE, Phase.RESET, Phase.SHUTDOWN):
+            yield f"the runtime is {self.runtime.value} in phase {self.phase.value}"
+        if self.initialising and self.phase not in (Phase.INIT, Phase.INVOKE):
+            yield f"initialising in phase {self.phase.value}"
+        if (self._stopping is not None) != (self.phase in (Phase.RESET, Phase.SHUTDOWN)):
+            yield f"stopping is {self._stopping} in phase {self.phase.value}"
+
+
+_RULES: dict[type, Callable[[Environment, Any], None]] = {
+    Started: Environment._started,
+    SandboxCreated: Environment._sandbox_created,
+    SandboxFailed: Environment._sandbox_failed,
+    ExtensionRegistered: Environment._extension_registered,
+    NextRequested: Environment._next_requested,
+    ResponsePosted: Environment._response_posted,
+    ErrorPosted: Environment._error_posted,
+    InitErrorPosted: Environment._init_error_posted,
+    ProcessExited: Environment._process_exited,
+    EntrypointMissing: Environment._entrypoint_missing,
+    InvocationAssigned: Environment._invocation_assigned,
+    DeadlinePassed: Environment._deadline_passed,
+    RetireRequested: Environment._retire_requested,
+    ProcessesEnded: Environment._processes_ended,
+}

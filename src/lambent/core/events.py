@@ -1,0 +1,122 @@
+"""What can happen to an execution environment. Its counterpart is `effects`; the machine between is `environment`.
+
+Every event carries `at`, seconds on the platform's monotonic clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lambent.core.model import ExitStatus, Invocation
+
+RUNTIME = "runtime"  #: the participant that every environment has; others are extensions, by name
+
+
+@dataclass(slots=True, eq=False)
+class Started:
+    """The scheduler wants this environment, for an invocation or ahead of one."""
+
+    at: float
+    invocation: Invocation | None = None
+
+
+@dataclass(slots=True, eq=False)
+class SandboxCreated:
+    at: float
+    #: file names in /opt/extensions, each to be launched as an external extension
+    extensions: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class SandboxFailed:
+    """The host could not create, launch, freeze or thaw, or the sandbox died by itself."""
+
+    at: float
+    reason: str
+
+
+@dataclass(slots=True, eq=False)
+class ExtensionRegistered:
+    at: float
+    participant: str
+    invoke: bool  #: subscribed to INVOKE
+    shutdown: bool  #: subscribed to SHUTDOWN
+
+
+@dataclass(slots=True, eq=False)
+class NextRequested:
+    at: float
+    participant: str = RUNTIME
+
+
+@dataclass(slots=True, eq=False)
+class ResponsePosted:
+    at: float
+    request_id: str
+    payload: bytes
+    content_type: str = "application/json"
+
+
+@dataclass(slots=True, eq=False)
+class ErrorPosted:
+    """The handler failed, or its response was too large: a result, not a reason to reset."""
+
+    at: float
+    request_id: str
+    payload: bytes
+    content_type: str = "application/json"
+    error_type: str = ""  #: from the runtime's header; empty when it sent none
+
+
+@dataclass(slots=True, eq=False)
+class InitErrorPosted:
+    at: float
+    payload: bytes
+    error_type: str
+    content_type: str = "application/json"
+
+
+@dataclass(slots=True, eq=False)
+class ProcessExited:
+    at: float
+    exit: ExitStatus
+    participant: str = RUNTIME
+
+
+@dataclass(slots=True, eq=False)
+class EntrypointMissing:
+    """There was nothing to launch as the runtime: no executable bootstrap."""
+
+    at: float
+    candidates: tuple[str, ...]
+
+
+@dataclass(slots=True, eq=False)
+class InvocationAssigned:
+    at: float
+    invocation: Invocation
+
+
+@dataclass(slots=True, eq=False)
+class DeadlinePassed:
+    at: float
+    epoch: int
+
+
+@dataclass(slots=True, eq=False)
+class RetireRequested:
+    at: float
+    reason: str
+    force: bool = False  #: do not wait for a running invocation
+
+
+@dataclass(slots=True, eq=False)
+class ProcessesEnded:
+    """Every guest process is gone (the answer to Terminate)."""
+
+    at: float
+
+
+Event = (Started | SandboxCreated | SandboxFailed | ExtensionRegistered | NextRequested | ResponsePosted | ErrorPosted
+         | InitErrorPosted | ProcessExited | EntrypointMissing | InvocationAssigned | DeadlinePassed | RetireRequested
+         | ProcessesEnded)  # fmt: skip

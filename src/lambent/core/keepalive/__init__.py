@@ -1,0 +1,1 @@
+"""How long an idle environment is kept, and which goes first when memory is short. One policy per file."""

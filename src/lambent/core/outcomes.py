@@ -1,0 +1,54 @@
+"""The answers that the platform itself gives to a caller, in AWS's words (fact sheet 2.3, 2.6 and 6.3)."""
+
+from __future__ import annotations
+
+from lambent.core.model import ExitStatus, Outcome, OutcomeKind
+
+
+def _error(error_type: str, message: str) -> Outcome:
+    quoted = message.replace("\\", "\\\\").replace('"', '\\"')
+    payload = f'{{"errorType":"{error_type}","errorMessage":"{quoted}"}}'.encode()
+    return Outcome(OutcomeKind.FUNCTION_ERROR, payload, error_type=error_type)
+
+
+def timed_out(request_id: str, timeout_s: float) -> Outcome:
+    """The function's time ran out."""
+    return _error("Sandbox.Timedout", f"RequestId: {request_id} Error: Task timed out after {timeout_s:.2f} seconds")
+
+
+def runtime_exited(request_id: str, exit: ExitStatus) -> Outcome:
+    """The runtime's process ended before it answered."""
+    how = exit.describe()
+    if exit.oom:
+        return _error("Runtime.OutOfMemory", f"RequestId: {request_id} Error: Runtime exited with error: {how}")
+    reason = f"with error: {how}" if how else "without providing a reason"
+    return _error("Runtime.ExitError", f"RequestId: {request_id} Error: Runtime exited {reason}")
+
+
+def extension_exited(request_id: str, exit: ExitStatus) -> Outcome:
+    """An extension ended although it should live as long as the environment."""
+    how = exit.describe() or "exit code 0"
+    return _error("Extension.Crash", f"RequestId: {request_id} Error: {how}")
+
+
+def response_too_large(limit_bytes: int) -> Outcome:
+    """The runtime posted more than a buffered response may hold; the environment goes on."""
+    return _error("Function.ResponseSizeTooLarge",
+                  f"Response payload size exceeded maximum allowed payload size ({limit_bytes} bytes).")
+
+
+def invalid_entrypoint(request_id: str, candidates: tuple[str, ...]) -> Outcome:
+    """There is no executable bootstrap."""
+    listed = " ".join(candidates)
+    return _error("Runtime.InvalidEntrypoint",
+                  f"RequestId: {request_id} Error: Couldn't find valid bootstrap(s): [{listed}]")
+
+
+def platform_failed(cause: str) -> Outcome:
+    """We could not do our part."""
+    return Outcome(OutcomeKind.PLATFORM_ERROR, error_type=cause)
+
+
+def refused(reason: str) -> Outcome:
+    """Throttled, with AWS's reason."""
+    return Outcome(OutcomeKind.REFUSED, error_type=reason)

@@ -1,0 +1,70 @@
+"""Errors as the Lambda API answers them: AWS's code, HTTP status and message. Nothing else is raised to a client.
+
+Codes, statuses and the case of the message member are those of botocore's model and of recorded answers
+(fact sheet, sections 6.4 and 18.4).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Status of each code, and whether the body says `message` (True) or `Message`.
+CODES: dict[str, tuple[int, bool]] = {
+    "AccessDeniedException": (403, False),
+    "CodeStorageExceededException": (400, True),
+    "InvalidParameterValueException": (400, True),
+    "InvalidRequestContentException": (400, True),
+    "InvalidRuntimeException": (502, False),
+    "InvalidZipFileException": (502, False),
+    "PreconditionFailedException": (412, True),
+    "RequestEntityTooLargeException": (413, True),
+    "RequestTooLargeException": (413, True),
+    "ResourceConflictException": (409, True),
+    "ResourceNotFoundException": (404, False),
+    "ResourceNotReadyException": (502, True),
+    "ServiceException": (500, False),
+    "TooManyRequestsException": (429, True),
+    "UnsupportedMediaTypeException": (415, True),
+    "UnknownOperationException": (404, True),
+    "ValidationException": (400, True),
+    # CloudWatch Logs
+    "InvalidParameterException": (400, True),
+    "ResourceAlreadyExistsException": (400, True),
+}
+
+#: Framework errors carry no Type member.
+_UNTYPED = frozenset({"ValidationException", "UnknownOperationException"})
+
+
+class ApiError(Exception):
+    """What a caller of the API did wrong, or that we failed. `extra` adds members such as `Reason`."""
+
+    def __init__(self, code: str, message: str, *, status: int | None = None,
+                 extra: dict[str, Any] | None = None, headers: dict[str, str] | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = status if status is not None else CODES[code][0]
+        self.extra = extra or {}
+        self.headers = headers or {}
+
+    def body(self) -> dict[str, Any]:
+        """The JSON object of the answer."""
+        lower = CODES.get(self.code, (400, True))[1]
+        body: dict[str, Any] = dict(self.extra)
+        if self.code not in _UNTYPED:
+            body["Type"] = "Service" if self.status >= 500 else "User"
+        body["message" if lower else "Message"] = self.message
+        return body
+
+
+def invalid_parameter(message: str) -> ApiError:
+    return ApiError("InvalidParameterValueException", message)
+
+
+def not_found(message: str) -> ApiError:
+    return ApiError("ResourceNotFoundException", message)
+
+
+def conflict(message: str) -> ApiError:
+    return ApiError("ResourceConflictException", message)

@@ -1,0 +1,49 @@
+"""AWS quotas and fixed durations, each with the page or recording that it comes from.
+
+Units are in the names. "Quotas" is the page *Lambda quotas*, "Lifecycle" the page *Understanding the Lambda
+execution environment lifecycle*, "RIE" AWS's published runtime interface emulator.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Lifecycle
+INIT_TIMEOUT_S: Final = 10.0  # Lifecycle: Init phase, on-demand
+SHUTDOWN_INTERNAL_S: Final = 0.5  # Lifecycle: only internal extensions registered
+SHUTDOWN_EXTERNAL_S: Final = 2.0  # Lifecycle: at least one external extension
+RUNTIME_SHARE_OF_SHUTDOWN: Final = 0.3  # RIE rapid/shutdown.go
+MAX_EXTENSIONS: Final = 10  # Extensions API
+
+# Payloads
+REQUEST_PAYLOAD_BYTES: Final = 6 * 1024 * 1024  # Quotas: synchronous request
+RESPONSE_PAYLOAD_BYTES: Final = 6 * 1024 * 1024 + 100  # RIE: 6291556, counted on what the runtime posts
+CLIENT_CONTEXT_BYTES: Final = 3583  # API reference, Invoke
+LOG_TAIL_BYTES: Final = 4096  # API reference, Invoke: LogType=Tail
+CREATE_REQUEST_BYTES: Final = 70_167_211  # recorded 413 message
+HEADER_BYTES: Final = 1024 * 1024  # Quotas: request line and header values
+
+# Functions
+ZIPPED_BYTES: Final = 52_428_800  # Quotas
+UNZIPPED_BYTES: Final = 262_144_000  # Quotas, with layers
+MEMORY_MIB_MIN: Final = 128
+MEMORY_MIB_MAX: Final = 10_240
+TIMEOUT_S_MIN: Final = 1
+TIMEOUT_S_MAX: Final = 900
+EPHEMERAL_MIB_MIN: Final = 512
+EPHEMERAL_MIB_MAX: Final = 10_240
+ENVIRONMENT_BYTES: Final = 4096
+MEMORY_MIB_DEFAULT: Final = 128
+TIMEOUT_S_DEFAULT: Final = 3
+EPHEMERAL_MIB_DEFAULT: Final = 512
+MEMORY_MIB_PER_CPU: Final = 1769  # "Configure Lambda function memory": one full vCPU
+MAX_LAYERS: Final = 5
+
+# What a guest may use (Quotas; recorded ulimits)
+OPEN_FILES: Final = 1024
+PROCESSES: Final = 1024
+STACK_BYTES: Final = 8 * 1024 * 1024
+LOCKED_BYTES: Final = 64 * 1024
+
+# Concurrency
+ACCOUNT_CONCURRENCY: Final = 1000

@@ -1,0 +1,153 @@
+"""The one table of settings: name, type, default, help.
+
+It feeds the flags of `lambent up`, the variables `LAMBENT_<NAME>`, the help text and `docs/settings.md`.
+Nothing else in the package reads `os.environ`. Precedence: flag, then variable, then default.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+SandboxChoice = Literal["auto", "namespace", "process"]
+Network = Literal["host", "isolated"]
+
+
+class SettingError(ValueError):
+    """A setting has a value that it cannot take; the message names the setting, the value and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table. `choices` is empty when any value of the type goes."""
+
+    name: str
+    kind: type
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+
+    @property
+    def variable(self) -> str:
+        return "LAMBENT_" + self.name.upper()
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    def parse(self, text: str) -> Any:
+        """Text from a flag or a variable as the setting's type, or SettingError."""
+        try:
+            value = _BOOLEANS[text.lower()] if self.kind is bool else self.kind(text)
+        except (ValueError, KeyError):
+            expected = "true or false" if self.kind is bool else f"a {self.kind.__name__}"
+            raise SettingError(f"{self.flag}: {text!r} is not {expected}") from None
+        self.check(value)
+        return value
+
+    def check(self, value: Any) -> None:
+        if self.choices and value not in self.choices:
+            raise SettingError(f"{self.flag}: {value!r} is not one of {', '.join(self.choices)}")
+        if self.minimum is not None and value < self.minimum:
+            raise SettingError(f"{self.flag}: {value!r} is below {self.minimum:g}")
+        if self.name == "port" and value > 65535:
+            raise SettingError(f"{self.flag}: {value!r} is not a port (0 to 65535)")
+        if self.name == "account" and not (len(value) == 12 and value.isdecimal()):
+            raise SettingError(f"{self.flag}: {value!r} is not a 12-digit account id")
+
+
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def _home(variable: str, fallback: str) -> Path:
+    base = os.environ.get(variable)
+    return Path(base) if base else Path(os.environ.get("HOME") or "/root") / fallback
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("host", str, "127.0.0.1", "address to listen on"),
+    Setting("port", int, 4566, "port to listen on; 0 picks a free one", minimum=0),
+    Setting("data_dir", Path, _home("XDG_DATA_HOME", ".local/share") / "lambent", "where functions, code and logs are kept"),
+    Setting("cache_dir", Path, _home("XDG_CACHE_HOME", ".cache") / "lambent",
+            "where runtime clients and SDKs are installed, once per interpreter; may be shared by servers"),
+    Setting("sandbox", str, "auto", "isolation backend", ("auto", "namespace", "process")),
+    Setting("network", str, "host", "network of environments: the host's, or none but the Runtime API",
+            ("host", "isolated")),
+    Setting("account", str, "000000000000", "account id of functions"),
+    Setting("region", str, "us-east-1", "region of functions"),
+    Setting("keep_alive_s", float, 600.0, "seconds an idle environment is kept", minimum=0),
+    Setting("max_age_s", float, 14_400.0, "seconds after which an environment is recycled, less up to a tenth", minimum=1),
+    Setting("concurrency", int, 1000, "concurrent executions of the account", minimum=1),
+    Setting("memory_mib", int, 0, "memory of all environments together; 0 takes 80 % of the host's", minimum=0),
+    Setting("drain_s", float, 5.0, "seconds that running invocations get when the server stops", minimum=0),
+    Setting("nearest_runtime", bool, False, "run a function on the closest minor version when the host lacks its own"),
+    Setting("tmp", str, "auto", "what /tmp is made of: an ext4 image, or tmpfs that counts against memory",
+            ("auto", "ext4", "tmpfs")),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, resolved once at start. Parts get the few values that they need, never this object."""
+
+    host: str
+    port: int
+    data_dir: Path
+    cache_dir: Path
+    sandbox: SandboxChoice
+    network: Network
+    account: str
+    region: str
+    keep_alive_s: float
+    max_age_s: float
+    concurrency: int
+    memory_mib: int
+    drain_s: float
+    nearest_runtime: bool
+    tmp: Literal["auto", "ext4", "tmpfs"]
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from flags (values or text; None means not given), then variables, then defaults.
+
+    Raises SettingError for a value that does not fit and for an unknown `LAMBENT_` variable.
+    """
+    environ = os.environ if environ is None else environ
+    known = {setting.variable: setting for setting in SETTINGS}
+    for variable in environ:
+        if variable.startswith("LAMBENT_") and variable not in known and variable not in _OTHER_VARIABLES:
+            raise SettingError(f"{variable} is not a setting; see lambent up --help")
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        given = flags.get(setting.name)
+        if given is None:
+            given = environ.get(setting.variable) or None
+        if isinstance(given, str):
+            given = setting.parse(given)
+        elif given is None:
+            given = setting.default
+        else:
+            setting.check(given)
+        values[setting.name] = given
+    return Settings(**values)
+
+
+#: Read by the command-line client, not by the server.
+_OTHER_VARIABLES = frozenset({"LAMBENT_ENDPOINT", "LAMBENT_TOKEN"})
+
+
+def client_endpoint() -> str | None:
+    """The server that commands talk to, from `LAMBENT_ENDPOINT`; None when unset."""
+    return os.environ.get("LAMBENT_ENDPOINT") or None
+
+
+def inherited_environment() -> dict[str, str]:
+    """The server's own variables, for tools that it starts on the host (pip, npm). Never for a guest."""
+    return dict(os.environ)
+
+
+assert [field.name for field in fields(Settings)] == [setting.name for setting in SETTINGS]
