@@ -1,0 +1,98 @@
+"""The host's process table, as far as the sandbox backends read it: who descends from whom, and its figures.
+
+Reads `/proc` and nothing else; without one (not Linux) every answer is empty. Deciding what to do with
+the processes found is the backends' part (`process`, `namespace`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+TICK_US = 1_000_000 // (os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100)
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row. `started` (clock ticks since boot) tells a process from a later one with the same pid."""
+
+    pid: int
+    parent: int
+    session: int
+    state: str  #: one letter as in proc(5); `T` stopped, `Z` dead and not yet reaped
+    cpu_us: int
+    started: int
+    rss_bytes: int
+
+
+def read(pid: int) -> Entry | None:
+    """The row of one process, None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            text = file.read(4096)
+    except OSError:
+        return None
+    # The name is in parentheses and may contain anything, so count from the last one.
+    fields = text[text.rindex(b")") + 2 :].split()
+    return Entry(
+        pid=pid,
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        state=chr(fields[0][0]),
+        cpu_us=(int(fields[11]) + int(fields[12])) * TICK_US,
+        started=int(fields[19]),
+        rss_bytes=int(fields[21]) * PAGE_BYTES,
+    )
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that the process had resident at once; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+def snapshot() -> dict[int, Entry]:
+    """Every process that is there now."""
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return {}
+    rows = (read(int(name)) for name in names if name.isdecimal())
+    return {row.pid: row for row in rows if row is not None}
+
+
+def descendants(sessions: Iterable[int]) -> list[Entry]:
+    """The living members of these sessions and everything that descends from one, in one pass over the table.
+
+    A process that both left its session and outlived its parent is not found: nothing ties it to its origin.
+    """
+    table = snapshot()
+    children: dict[int, list[int]] = {}
+    for row in table.values():
+        children.setdefault(row.parent, []).append(row.pid)
+    roots = set(sessions)
+    waiting = [row.pid for row in table.values() if row.session in roots]
+    found: dict[int, Entry] = {}
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found:
+            found[pid] = table[pid]
+            waiting.extend(children.get(pid, ()))
+    return [row for row in found.values() if row.state not in "ZX"]
+
+
+def boot_id() -> str:
+    """Differs after each start of the host; empty when it cannot be told."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
