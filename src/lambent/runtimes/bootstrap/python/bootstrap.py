@@ -1,0 +1,44 @@
+"""The managed Python runtime's first program: sets the search path as AWS does and runs the official client.
+
+Kept small because a script is compiled at every start, and free of imports that the client does not need.
+"""
+
+import os
+import sys
+
+
+def search_path(task: str, opt: str, runtime: str, inherited: "list[str]") -> "list[str]":
+    """The module search path: the function's code, its layers, then what the interpreter found by itself."""
+    minor = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    hidden = ("/site-packages", "/dist-packages")
+    kept = [
+        entry
+        for entry in inherited
+        if not (entry.endswith(hidden) and entry.startswith((sys.prefix, sys.base_prefix)))
+    ]
+    first = [task, opt + "/python/lib/" + minor + "/site-packages", opt + "/python"]
+    if runtime not in kept:
+        kept.append(runtime)
+    return first + [entry for entry in kept if entry not in first]
+
+
+def main() -> None:
+    runtime = os.path.dirname(os.path.abspath(__file__))
+    environ = os.environ
+    sys.path[:] = search_path(environ["LAMBDA_TASK_ROOT"], "/opt", runtime, sys.path[1:])
+    import site
+
+    for folder in sys.path[:3]:
+        if os.path.isdir(folder):
+            site.addsitedir(folder)  # for the .pth files of packages
+
+    from awslambdaric import bootstrap  # type: ignore[import-not-found]
+    from awslambdaric.lambda_runtime_client import LambdaRuntimeClient  # type: ignore[import-not-found]
+
+    # As AWS does from 3.12: waiting on another thread lets the main one run signal handlers.
+    client = LambdaRuntimeClient(environ["AWS_LAMBDA_RUNTIME_API"], sys.version_info >= (3, 12))
+    bootstrap.run(environ["_HANDLER"], client)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Programs of the host that we start while preparing a runtime: interpreters that are asked, pip, npm.
+
+Never on the invoke path, and never with anything of a tenant. A tool that hangs is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutcome:
+    """What a tool said. `code` is None when it could not be started or did not end in time (`stderr` says which)."""
+
+    code: int | None
+    stdout: str
+    stderr: str
+
+    @property
+    def complaint(self) -> str:
+        """One line for a person: the first line that looks like an error, else the last one."""
+        lines = [line.strip() for line in (self.stderr + "\n" + self.stdout).splitlines() if line.strip()]
+        for line in lines:
+            if line.lower().startswith(("error", "npm error", "npm err!")):
+                return line[:300]
+        return lines[-1][:300] if lines else f"exit status {self.code}"
+
+
+async def run_tool(argv: Sequence[str | Path], environment: Mapping[str, str], *, timeout_s: float,
+                   cwd: Path | None = None) -> ToolOutcome:
+    """Run a program to its end with empty input. Killed after `timeout_s` seconds, or when the caller is cancelled."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *map(str, argv), env=dict(environment), cwd=cwd, stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True)
+    except OSError as error:
+        return ToolOutcome(None, "", f"{argv[0]}: {error.strerror}")
+    try:
+        stdout, stderr = await asyncio.wait_for(process.communicate(), timeout_s)
+    except TimeoutError:
+        return ToolOutcome(None, "", f"{Path(argv[0]).name} gave no answer within {timeout_s:g} s")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return ToolOutcome(process.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))

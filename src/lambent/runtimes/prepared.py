@@ -1,0 +1,161 @@
+"""A runtime that is ready on this host: where its parts are, how to start it, what it adds to the environment.
+
+Knows nothing of sandboxes: places are any object that says where a guest finds things. Who sets which variable:
+this module those of the runtime's row in fact sheet 9.8 (`environment`); the worker everything that belongs to the
+function and the environment (name, version, memory, region, log names, credentials, AWS_LAMBDA_RUNTIME_API and
+the customer's own variables).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lambent.core.model import FunctionVersion
+from lambent.runtimes.catalog import Family
+
+
+class Places(Protocol):
+    """Where a guest finds things."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def opt(self) -> str: ...
+    @property
+    def runtime(self) -> str: ...
+    @property
+    def lang(self) -> str: ...
+
+
+class BootstrapMissing(Exception):
+    """A `provided.*` function has no executable `bootstrap`. AWS answers with an init error of this type."""
+
+    error_type = "Runtime.InvalidEntrypoint"
+
+    def __init__(self, candidates: tuple[str, ...]) -> None:
+        super().__init__(f"Couldn't find valid bootstrap(s): [{' '.join(candidates)}]")
+        self.candidates = candidates
+
+    def payload_message(self, request_id: str) -> str:
+        """The errorMessage that a caller sees, and the first line of the log event (fact sheet 5.1)."""
+        return f"RequestId: {request_id} Error: {self}"
+
+    def log_line(self, request_id: str) -> str:
+        """The log event, which is two lines."""
+        return f"{self.payload_message(request_id)}\n{self.error_type}\n"
+
+
+#: Variables of a runtime's row that a customer may replace (page "Using Lambda environment variables").
+REPLACEABLE = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_CTYPE", "TZ", "PYTHONPATH", "NODE_PATH")
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRuntime:
+    """Made by `Runtimes.prepare`; valid for the life of the server."""
+
+    identifier: str  #: as the function asks
+    actual: str  #: as in `python3.11` where the nearest version stands in
+    family: Family
+    line: str  #: the version of the interpreter as identifiers name it: `3.12`, `20`; empty for provided.*
+    lang: tuple[tuple[Path, str], ...]  #: (host path, path below /var/lang), in the order in which they are bound
+    host_lang: str  #: the interpreter's real prefix, for a backend that isolates nothing
+    runtime_dir: Path | None  #: shown at /var/runtime; None for provided.*
+    version_label: str  #: as INIT_START prints it: `python:3.12.v1`
+    version_arn: str
+
+    def command(self, places: Places, function: FunctionVersion, *, task: Path, opt: Path | None) -> tuple[str, ...]:
+        """The runtime process's argv. `task` and `opt` are the host's folders of code and layers.
+
+        Raises BootstrapMissing for a `provided.*` function without one. A managed runtime is started through
+        AWS_LAMBDA_EXEC_WRAPPER when the function sets it; a wrapper that is missing fails when it is executed
+        (exit status 127, as on AWS).
+        """
+        if self.family == "provided":
+            return (find_bootstrap(places, task, opt),)
+        if self.family == "python":
+            argv: tuple[str, ...] = (f"{places.lang}/bin/python{self.line}", f"{places.runtime}/bootstrap.py")
+        else:
+            argv = (f"{places.lang}/bin/node", *_node_flags(function), f"{places.runtime}/index.mjs")
+        wrapper = function.environment.get("AWS_LAMBDA_EXEC_WRAPPER")
+        return (_placed(wrapper, places), *argv) if wrapper else argv
+
+    def environment(self, places: Places, function: FunctionVersion) -> dict[str, str]:
+        """The variables of this runtime's row, to be laid over the customer's.
+
+        A replaceable variable that the customer set keeps the customer's value (with the folder that the interpreter
+        needs to start appended to LD_LIBRARY_PATH), so laying this mapping over the customer's gives the result.
+        """
+        row = {
+            "PATH": f"{places.lang}/bin:/usr/local/bin:/usr/bin/:/bin:{places.opt}/bin",
+            "LD_LIBRARY_PATH": ":".join((
+                f"{places.lang}/lib", "/lib64", "/usr/lib64", places.runtime, f"{places.runtime}/lib",
+                places.task, f"{places.task}/lib", f"{places.opt}/lib")),
+            "LANG": "en_US.UTF-8",
+            "TZ": ":UTC",
+            "LAMBDA_TASK_ROOT": places.task,
+            "LAMBDA_RUNTIME_DIR": places.runtime,
+            "_HANDLER": function.handler,
+        }  # fmt: skip
+        if self.family != "provided":
+            row |= {"AWS_EXECUTION_ENV": f"AWS_Lambda_{self.identifier}", "PWD": places.task, "SHLVL": "0"}
+        if self.family == "python":
+            row |= _python_row(places, self.line)
+        elif self.family == "nodejs":
+            row["NODE_PATH"] = ":".join((
+                f"{places.opt}/nodejs/node{self.line}/node_modules", f"{places.opt}/nodejs/node_modules",
+                f"{places.runtime}/node_modules", places.runtime, places.task))  # fmt: skip
+        for name in REPLACEABLE:
+            if name in row and name in function.environment:
+                row[name] = function.environment[name]
+        needed = f"{places.lang}/lib"
+        if self.lang and needed not in row["LD_LIBRARY_PATH"].split(":"):
+            row["LD_LIBRARY_PATH"] = ":".join(filter(None, (row["LD_LIBRARY_PATH"], needed)))
+        return row
+
+
+def bootstrap_candidates(places: Places) -> tuple[str, ...]:
+    """Where a custom runtime's program may be, in order (fact sheet 2.7)."""
+    return (f"{places.task}/bootstrap", f"{places.opt}/bootstrap")
+
+
+def find_bootstrap(places: Places, task: Path, opt: Path | None) -> str:
+    """The custom runtime's program as the guest sees it, looked up in the host's folders, or BootstrapMissing."""
+    candidates = bootstrap_candidates(places)
+    for folder, candidate in zip((task, opt), candidates, strict=True):
+        if folder is None:
+            continue
+        file = folder / "bootstrap"
+        # A link may point to a place that exists only inside (/opt/...): following it is the guest's business.
+        if file.is_symlink() or (file.is_file() and file.stat().st_mode & 0o111):
+            return candidate
+    raise BootstrapMissing(candidates)
+
+
+def _python_row(places: Places, line: str) -> dict[str, str]:
+    row = {"PYTHONPATH": places.runtime}
+    if places.opt != "/opt":  # the bootstrap knows AWS's place of layers only
+        row["PYTHONPATH"] = f"{places.opt}/python/lib/python{line}/site-packages:{places.opt}/python:{places.runtime}"
+    if int(line.split(".")[1]) >= 12:
+        row["LC_CTYPE"] = "C.UTF-8"
+    return row
+
+
+def _node_flags(function: FunctionVersion) -> tuple[str, ...]:
+    """Heap sizes by memory: nine tenths for the old generation, a twentieth for a semi-space, in MiB."""
+    flags = ["--expose-gc", "--max-http-header-size=81920"]
+    customer = function.environment.get("NODE_OPTIONS", "").replace("_", "-")
+    if "--max-semi-space-size" not in customer:
+        flags.append(f"--max-semi-space-size={max(1, function.memory_mib * 5 // 100)}")
+    if "--max-old-space-size" not in customer:
+        flags.append(f"--max-old-space-size={function.memory_mib * 9 // 10}")
+    return tuple(flags)
+
+
+def _placed(path: str, places: Places) -> str:
+    """A path in AWS's places as the guest of this backend finds it."""
+    for prefix, place in (("/opt", places.opt), ("/var/task", places.task)):
+        if path == prefix or path.startswith(prefix + "/"):
+            return place + path[len(prefix):]
+    return path
