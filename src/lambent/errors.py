@@ -27,13 +27,16 @@ CODES: dict[str, tuple[int, bool]] = {
     "UnsupportedMediaTypeException": (415, True),
     "UnknownOperationException": (404, True),
     "ValidationException": (400, True),
+    "SerializationException": (400, True),
+    # Ours, for what AWS has and this server does not; 501 is a status that no SDK tries again
+    "NotImplementedException": (501, True),
     # CloudWatch Logs
     "InvalidParameterException": (400, True),
     "ResourceAlreadyExistsException": (400, True),
 }
 
 #: Framework errors carry no Type member.
-_UNTYPED = frozenset({"ValidationException", "UnknownOperationException"})
+_UNTYPED = frozenset({"ValidationException", "SerializationException", "UnknownOperationException"})
 
 
 class ApiError(Exception):

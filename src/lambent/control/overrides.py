@@ -1,0 +1,31 @@
+"""Where the service behaves otherwise than botocore's model says: limits, enums, status codes.
+
+`control/model.py` is generated and never edited; `control/routes.py` and `control/validate.py` lay these differences
+over it. Each has its source.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Constraints of a shape that replace the model's; None removes one.
+SHAPES: dict[str, dict[str, Any]] = {
+    # The model's 32,768 MB are for Managed Instances (fact sheet 9.4).
+    "MemorySize": {"max": 10_240},
+    # The model has no maximum; quotas page: 900 seconds.
+    "Timeout": {"max": 900},
+    # The order of the values in the recorded message (fact sheet 7).
+    "InvokeMode": {"enum": ["RESPONSE_STREAM", "BUFFERED"]},
+}
+
+#: (structure, member) -> shape that is checked instead of the model's.
+MEMBERS: dict[tuple[str, str], str] = {
+    # An unknown runtime is an InvalidParameterValueException with words of its own (fact sheet 9.5).
+    ("CreateFunctionRequest", "Runtime"): "String",
+    ("UpdateFunctionConfigurationRequest", "Runtime"): "String",
+}
+
+#: Operation -> status of its success.
+STATUSES: dict[str, int] = {
+    "DeleteFunction": 204,  # recorded; the model says 200 (fact sheet 9.1)
+}

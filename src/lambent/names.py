@@ -1,0 +1,118 @@
+"""Names and ARNs of functions in every form that AWS takes, and the errors for those that it refuses.
+
+A caller may say `name`, `name:qualifier`, `123456789012:function:name`, or the whole ARN, and a qualifier beside it.
+Only the text is judged here; whether such a function exists is the store's to say. Facts: fact sheet 6.2, 6.7 and
+trap 37 (a bare `function` is a legal name; 64 characters are a limit on creation only).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from lambent.errors import ApiError, invalid_parameter, not_found
+
+LATEST = "$LATEST"
+
+_PREFIX = (
+    r"(arn:(aws[a-zA-Z-]*)?:lambda:)?"
+    r"((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?"
+)
+#: The model's patterns, by the shape's name. `tests/test_names.py` compares them with the compiled model.
+PATTERNS: dict[str, str] = {
+    "NamespacedFunctionName": _PREFIX + r"([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
+    "FunctionName": _PREFIX + r"([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?",
+    "NumericLatestPublishedOrAliasQualifier": r"\$(LATEST(\.PUBLISHED)?)|[a-zA-Z0-9-_$]+",
+}
+MAX_LENGTHS = {"NamespacedFunctionName": 256, "FunctionName": 140, "NumericLatestPublishedOrAliasQualifier": 128}
+MAX_NAME = 64  # API reference, CreateFunction
+
+_FORMS = re.compile(
+    r"(?:arn:(?:aws[a-zA-Z-]*)?:lambda:)?"
+    r"(?:(?P<region>(?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d):)?"
+    r"(?:(?P<account>\d{12}):)?(?:function:)?"
+    r"(?P<name>[a-zA-Z0-9_.-]+)"
+    r"(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9_-]+))?",
+    re.ASCII,
+)
+_QUALIFIER = re.compile(PATTERNS["NumericLatestPublishedOrAliasQualifier"], re.ASCII)
+
+Action = Literal[
+    "InvokeFunction", "GetFunction", "GetFunctionConfiguration", "CreateFunction", "UpdateFunctionCode",
+    "UpdateFunctionConfiguration", "DeleteFunction",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionName:
+    """What a caller named. `qualifier` is None when there was none in either place."""
+
+    account: str
+    region: str
+    name: str
+    qualifier: str | None = None
+
+    @property
+    def arn(self) -> str:
+        """The unqualified ARN."""
+        return function_arn(self.account, self.region, self.name)
+
+    @property
+    def qualified_arn(self) -> str:
+        """The ARN as the caller named it: with the qualifier if there was one."""
+        return self.arn if self.qualifier is None else f"{self.arn}:{self.qualifier}"
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.account, self.region, self.name)
+
+
+def function_arn(account: str, region: str, name: str) -> str:
+    return f"arn:aws:lambda:{region}:{account}:function:{name}"
+
+
+def parse_function(text: str, qualifier: str | None = None, *, account: str, region: str,
+                   action: str = "InvokeFunction") -> FunctionName:
+    """The function that `text` (percent-decoded) and `qualifier` mean for a caller of this account and region.
+
+    Raises ApiError: 400 ValidationException for text that is no name, 400 InvalidParameterValueException when two
+    qualifiers disagree, 404 for another region, 403 for another account.
+    """
+    form = _FORMS.fullmatch(text) if len(text) <= MAX_LENGTHS["NamespacedFunctionName"] else None
+    if form is None:
+        raise _invalid(text, "functionName", "NamespacedFunctionName")
+    if qualifier is not None and (not _QUALIFIER.fullmatch(qualifier) or len(qualifier) > 128):
+        raise _invalid(qualifier, "qualifier", "NumericLatestPublishedOrAliasQualifier")
+    inner = form["qualifier"]
+    if inner is not None and qualifier is not None and inner != qualifier:
+        raise invalid_parameter(
+            "The derived qualifier from the function name does not match the specified qualifier."
+        )
+    if form["region"] is not None and form["region"] != region:
+        raise not_found(f"Functions from '{form['region']}' are not reachable in this region ('{region}')")
+    named = FunctionName(account, region, form["name"], inner if inner is not None else qualifier)
+    if form["account"] is not None and form["account"] != account:
+        arn = function_arn(form["account"], region, form["name"])
+        raise ApiError("AccessDeniedException", f"Account {account} may not perform lambda:{action} on resource: {arn} "
+                       f"because no resource-based policy allows the lambda:{action} action")  # fmt: skip
+    return named
+
+
+def validation_error(problems: list[str]) -> ApiError:
+    """AWS's framework error for one or more broken constraints."""
+    count = len(problems)
+    return ApiError("ValidationException",
+                    f"{count} validation error{'s' if count > 1 else ''} detected: {'; '.join(problems)}")  # fmt: skip
+
+
+def _invalid(text: str, member: str, shape: str) -> ApiError:
+    problems = []
+    if len(text) > MAX_LENGTHS[shape]:
+        problems.append(f"Member must have length less than or equal to {MAX_LENGTHS[shape]}")
+    if not text:
+        problems.append("Member must have length greater than or equal to 1")
+    if not re.fullmatch(PATTERNS[shape], text, re.ASCII):
+        problems.append(f"Member must satisfy regular expression pattern: {PATTERNS[shape]}")
+    start = f"Value '{text}' at '{member}' failed to satisfy constraint: "
+    return validation_error([start + problem for problem in problems])

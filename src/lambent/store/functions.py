@@ -1,0 +1,220 @@
+"""All functions, held in memory and written through to SQLite; what the invoke path asks on every call.
+
+Records are frozen: a change makes a new one. Methods that change give a `Change`, which `Store.change` commits and
+then applies. What AWS shows of a function is its `configuration`; what invocations get is `serving`, which trails
+behind it while an update is being activated.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import msgspec
+
+from lambent.core.model import FunctionVersion
+from lambent.errors import conflict, not_found
+from lambent.names import LATEST, FunctionName, function_arn, parse_function
+from lambent.store.writer import Change, Statement
+
+Key = tuple[str, str, str]
+Watcher = Callable[[str, FunctionVersion | None], None]
+
+#: Forms of names that are remembered; a client that makes up ever new ones only empties the memory.
+ROUTES_KEPT = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a function: `$LATEST` or a number."""
+
+    version: str
+    code_sha256: str  #: hex digest of the zip that `configuration` speaks of
+    configuration: Mapping[str, Any]  #: members of FunctionConfiguration, without FunctionArn, Version and CodeSha256
+    generation: str  #: new with every change of code or configuration
+    serving: FunctionVersion | None = None  #: None until the first activation has succeeded
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function and all its versions."""
+
+    account: str
+    region: str
+    name: str
+    versions: Mapping[str, Version]
+    tags: Mapping[str, str] = field(default_factory=dict)
+    next_version: int = 1
+
+    @property
+    def key(self) -> Key:
+        return (self.account, self.region, self.name)
+
+    @property
+    def arn(self) -> str:
+        """The unqualified ARN."""
+        return function_arn(self.account, self.region, self.name)
+
+    @property
+    def latest(self) -> Version:
+        return self.versions[LATEST]
+
+
+class Route(NamedTuple):
+    """What a caller's words lead to."""
+
+    function: FunctionVersion
+    invoked_arn: str  #: as the caller named it: qualified if there was a qualifier
+
+
+class FunctionTable:
+    """Every function by (account, region, name)."""
+
+    __slots__ = ("_account", "_functions", "_names", "_region", "_routes", "_watchers")
+
+    def __init__(self, account: str, region: str) -> None:
+        self._account = account
+        self._region = region
+        self._functions: dict[Key, Function] = {}
+        self._names: list[Key] = []  #: the keys of `_functions`, sorted
+        self._routes: dict[tuple[str, str | None], Route] = {}
+        self._watchers: list[Watcher] = []
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    def __iter__(self) -> Iterator[Function]:
+        return iter(self._functions.values())
+
+    def get(self, account: str, region: str, name: str) -> Function | None:
+        return self._functions.get((account, region, name))
+
+    def page(self, account: str, region: str, after: str, limit: int) -> list[Function]:
+        """Up to `limit` functions whose names sort after `after`, by name."""
+        start = bisect_right(self._names, (account, region, after))
+        end = bisect_left(self._names, (account, region + "\0", ""))
+        return [self._functions[key] for key in self._names[start : min(end, start + limit)]]
+
+    def resolve(self, raw_name: str, qualifier: str | None = None) -> FunctionVersion:
+        """What an invocation of this name runs now. Microseconds when the same words were used before.
+
+        Raises ApiError: 404 for a function that is not there, 409 for one that is Pending or Failed, and what
+        `parse_function` raises. While an update runs, the version before it is returned.
+        """
+        return self.route(raw_name, qualifier).function
+
+    def route(self, raw_name: str, qualifier: str | None = None) -> Route:
+        """As `resolve`, with the ARN that the function gets to see. `raw_name` may still be percent-encoded."""
+        route = self._routes.get((raw_name, qualifier))
+        if route is None:
+            named = parse_function(unquote(raw_name), qualifier, account=self._account, region=self._region)
+            route = Route(self._serving(named), named.qualified_arn)
+            if len(self._routes) >= ROUTES_KEPT:
+                self._routes.clear()
+            self._routes[(raw_name, qualifier)] = route
+        return route
+
+    def _serving(self, named: FunctionName) -> FunctionVersion:
+        qualifier = named.qualifier or LATEST
+        function = self._functions.get(named.key)
+        version = function.versions.get(qualifier) if function is not None else None
+        if version is None:
+            raise not_found(f"Function not found: {named.arn}:{qualifier}")
+        state = version.configuration["State"]
+        if version.serving is None or state != "Active":
+            raise conflict("The operation cannot be performed at this time. "
+                           f"The function is currently in the following state: {state}")  # fmt: skip
+        return version.serving
+
+    def watch(self, callback: Watcher) -> None:
+        """Call `callback(function_arn, serving)` on the event loop when invocations of `$LATEST` get something else;
+        `serving` is None once the function is deleted."""
+        self._watchers.append(callback)
+
+    def save(self, function: Function) -> Change[Function]:
+        """Insert or replace a function with all its versions."""
+        account, region, name = function.key
+        before = self._functions.get(function.key)
+        known = before.versions if before is not None else {}
+        statements: list[Statement] = [
+            (_SAVE_FUNCTION, (account, region, name, function.next_version, _json(function.tags)))
+        ]
+        for number, version in function.versions.items():
+            if known.get(number) is not version:
+                statements.append((_SAVE_VERSION, _version_row(function.key, version)))
+        for number in known:
+            if number not in function.versions:
+                statements.append((_DELETE_VERSION, (account, region, name, number)))
+        return Change(statements, lambda: self._put(function))
+
+    def remove(self, function: Function) -> Change[None]:
+        """Delete a function, its versions and what else hangs on it."""
+        return Change([(_DELETE_FUNCTION, function.key)], lambda: self._drop(function.key))
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Fill the empty table from the database. Raises what broken rows raise."""
+        versions: dict[Key, dict[str, Version]] = {}
+        for account, region, name, *row in connection.execute(_LOAD_VERSIONS):
+            version = _version(*row)
+            versions.setdefault((account, region, name), {})[version.version] = version
+        for account, region, name, next_version, tags in connection.execute(_LOAD_FUNCTIONS):
+            key = (account, region, name)
+            self._functions[key] = Function(*key, versions[key], msgspec.json.decode(tags), next_version)
+        self._names = sorted(self._functions)
+
+    def _put(self, function: Function) -> Function:
+        before = self._functions.get(function.key)
+        if before is None:
+            insort(self._names, function.key)
+        self._functions[function.key] = function
+        self._routes.clear()
+        serving = function.latest.serving
+        if serving is not None and (before is None or before.latest.serving != serving):
+            self._tell(function.arn, serving)
+        return function
+
+    def _drop(self, key: Key) -> None:
+        function = self._functions.pop(key)
+        del self._names[bisect_left(self._names, key)]
+        self._routes.clear()
+        self._tell(function.arn, None)
+
+    def _tell(self, arn: str, serving: FunctionVersion | None) -> None:
+        for watcher in self._watchers:
+            watcher(arn, serving)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _version_row(key: Key, version: Version) -> tuple[Any, ...]:
+    serving = None if version.serving is None else _json(version.serving)
+    return (*key, version.version, version.code_sha256, _json(version.configuration), version.generation, serving)
+
+
+def _version(number: str, sha256: str, configuration: str, generation: str, serving: str | None) -> Version:
+    served = None if serving is None else msgspec.json.decode(serving, type=FunctionVersion)
+    return Version(number, sha256, msgspec.json.decode(configuration), generation, served)
+
+
+_SAVE_FUNCTION = """
+    INSERT INTO functions (account, region, name, next_version, tags) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (account, region, name) DO UPDATE SET next_version = excluded.next_version, tags = excluded.tags
+"""
+_SAVE_VERSION = """
+    INSERT INTO versions (account, region, function, version, code_sha256, configuration, generation, serving)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (account, region, function, version) DO UPDATE SET code_sha256 = excluded.code_sha256,
+        configuration = excluded.configuration, generation = excluded.generation, serving = excluded.serving
+"""
+_DELETE_VERSION = "DELETE FROM versions WHERE account = ? AND region = ? AND function = ? AND version = ?"
+_DELETE_FUNCTION = "DELETE FROM functions WHERE account = ? AND region = ? AND name = ?"
+_LOAD_FUNCTIONS = "SELECT account, region, name, next_version, tags FROM functions"
+_LOAD_VERSIONS = """
+    SELECT account, region, function, version, code_sha256, configuration, generation, serving FROM versions
+"""

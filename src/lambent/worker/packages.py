@@ -1,0 +1,249 @@
+"""Function packages: judging the zip that a caller sends, and unpacking it once per hash for `/var/task`.
+
+A zip is hostile until judged: absolute names, `..`, links, devices, encrypted entries, bombs and broken archives are
+refused, with AWS's messages where AWS has one (fact sheet 9.4, 9.5). File modes are kept, made readable for
+everybody (the guest runs under a uid of its own) and writable for nobody; the tree is written under a temporary name
+and renamed, so a directory that exists is whole. Nothing here looks at what the files are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import secrets
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import IO
+
+from lambent.errors import ApiError, invalid_parameter
+from lambent.limits import UNZIPPED_BYTES, ZIPPED_BYTES
+from lambent.store.blobs import Blobs
+
+#: Entries of one package. A zip of 50 MB can name 500,000 empty files, each of which costs an inode.
+MAX_ENTRIES = 100_000
+_MAX_NAME = 255  # NAME_MAX of every file system that matters
+_MAX_PATH = 3_000  # leaves room for the data directory before PATH_MAX
+_CHUNK = 1 << 20
+_TEMPORARY = ".tmp-"
+_UNIX = 3  # zipfile's create_system
+_BROKEN = "Could not unzip uploaded file. Please check your file, then try to upload again."
+_TOO_BIG = f"Unzipped size must be smaller than {UNZIPPED_BYTES} bytes"
+#: What zipfile and zlib raise for archives that are not what they claim.
+_ZIP_ERRORS = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, ValueError, NotImplementedError,
+               RuntimeError, OSError, IndexError, KeyError, UnicodeError, OverflowError, MemoryError)  # fmt: skip
+
+
+def validate_zip(content: bytes) -> None:
+    """Judge a package by its directory; raises ApiError with AWS's words. Blocks for milliseconds.
+
+    What only unpacking can show (a checksum, a stream that breaks off) is found by `PackageStore.unpack`.
+    """
+    if len(content) > ZIPPED_BYTES:
+        raise ApiError("RequestEntityTooLargeException", f"Zipped size must be smaller than {ZIPPED_BYTES} bytes")
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            _judge(archive)
+    except _ZIP_ERRORS:
+        raise invalid_parameter(_BROKEN) from None
+
+
+def _judge(archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, tuple[str, ...]]]:
+    """Every entry with the parts of its path; ApiError for an archive that must not be unpacked."""
+    entries = archive.infolist()
+    if not entries:
+        raise invalid_parameter("Uploaded file must be a non-empty zip")
+    if len(entries) > MAX_ENTRIES:
+        raise invalid_parameter(f"The zip has {len(entries)} entries; at most {MAX_ENTRIES} are allowed.")
+    if sum(entry.file_size for entry in entries) >= UNZIPPED_BYTES:
+        raise invalid_parameter(_TOO_BIG)
+    judged = []
+    files: set[tuple[str, ...]] = set()
+    folders: set[tuple[str, ...]] = set()
+    for entry in entries:
+        parts = _parts(entry)
+        (folders if entry.is_dir() else files).add(parts)
+        folders.update(parts[:depth] for depth in range(1, len(parts)))
+        judged.append((entry, parts))
+    if files & folders:
+        raise _refused(min("/".join(parts) for parts in files & folders), "is a file and a directory")
+    return judged
+
+
+def _parts(entry: zipfile.ZipInfo) -> tuple[str, ...]:
+    name = entry.filename
+    if entry.flag_bits & 0x1:
+        raise _refused(name, "is encrypted")
+    kind = stat.S_IFMT(entry.external_attr >> 16) if entry.create_system == _UNIX else 0
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise _refused(name, "is a link or a special file")
+    if name.startswith("/") or "\\" in name or (len(name) > 1 and name[1] == ":" and name[0].isalpha()):
+        raise _refused(name, "has an absolute name or a backslash in it")
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    if ".." in parts:
+        raise _refused(name, "leads out of the package")
+    encoded = [len(os.fsencode(part)) for part in parts]
+    if sum(encoded) + len(encoded) > _MAX_PATH or max(encoded, default=0) > _MAX_NAME:
+        raise _refused(name[:80], "has too long a name")
+    if not parts and not entry.is_dir():
+        raise _refused(name, "has no name")
+    return parts
+
+
+def _refused(name: str, why: str) -> ApiError:
+    shown = name.encode("utf-8", "replace").decode()
+    return invalid_parameter(f"{_BROKEN} The entry '{shown}' {why}.")
+
+
+class PackageStore:
+    """Unpacked packages in `<data_dir>/packages/<sha256>`, made from blobs when first asked for."""
+
+    __slots__ = ("_blobs", "_root", "_running")
+
+    def __init__(self, data_dir: Path, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._root = data_dir / "packages"
+        #: unpackings under way, so that callers of one hash share one
+        self._running: dict[str, asyncio.Task[Path]] = {}
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o755)
+        self._discard_leftovers()
+
+    async def unpack(self, sha256: str) -> Path:
+        """The directory with the package's files, read-only. Unpacks in a thread if nobody has yet.
+
+        Raises ApiError when the archive is refused, FileNotFoundError when the blob is gone, OSError when the disk
+        refuses; nothing is left behind then.
+        """
+        target = self._root / sha256
+        task = self._running.get(sha256)
+        if task is None:
+            if target.is_dir():
+                return target
+            task = asyncio.create_task(asyncio.to_thread(_unpack, self._blobs.path(sha256), target))
+            self._running[sha256] = task
+            task.add_done_callback(lambda done: self._done(sha256, done))
+        # Shielded: a caller that gives up does not take the package from the others.
+        return await asyncio.shield(task)
+
+    def _discard_leftovers(self) -> None:
+        """Remove half-made directories, and everything when the machine was started anew: unpacked files are not
+        synced one by one, so a power cut may have left them empty."""
+        note = self._root / ".boot"
+        boot = _boot_id()
+        stale = not note.exists() or note.read_text("ascii", "replace") != boot
+        for path in self._root.iterdir():
+            if stale or path.name.startswith(_TEMPORARY):
+                _delete(path)
+        if stale:
+            note.write_text(boot, "ascii")
+
+    def _done(self, sha256: str, task: asyncio.Task[Path]) -> None:
+        del self._running[sha256]
+        if not task.cancelled():
+            task.exception()  # seen here, so that a failure nobody waits for any more is not reported as lost
+
+    async def close(self) -> None:
+        """Wait for unpackings under way (a thread cannot be stopped)."""
+        while self._running:
+            await asyncio.wait(list(self._running.values()))
+
+    async def collect(self, in_use: Collection[str]) -> int:
+        """Delete, in a thread, every unpacked package whose hash is not in `in_use`; returns how many.
+
+        `in_use` must hold what stored functions name and what living environments have mounted.
+        """
+        unused = [path for path in self._root.iterdir() if path.name not in in_use and path.name not in self._running
+                  and not path.name.startswith(".")]  # fmt: skip
+        doomed = []
+        for path in unused:
+            # Renamed at once, on the loop: an `unpack` that comes now makes a new one.
+            moved = path.with_name(_TEMPORARY + secrets.token_hex(8))
+            path.rename(moved)
+            doomed.append(moved)
+        await asyncio.to_thread(_delete_all, doomed)
+        return len(doomed)
+
+
+def _unpack(blob: Path, target: Path) -> Path:
+    temporary = target.with_name(_TEMPORARY + secrets.token_hex(8))
+    try:
+        temporary.mkdir(mode=0o755)
+        try:
+            with zipfile.ZipFile(blob) as archive:
+                _extract(archive, temporary)
+        except FileNotFoundError:
+            raise
+        except zipfile.BadZipFile:
+            raise invalid_parameter(_BROKEN) from None
+        except OSError:
+            raise
+        except _ZIP_ERRORS:
+            raise invalid_parameter(_BROKEN) from None
+        os.replace(temporary, target)
+    except BaseException:
+        if temporary.exists():
+            _delete(temporary)
+        raise
+    return target
+
+
+def _extract(archive: zipfile.ZipFile, root: Path) -> None:
+    left = UNZIPPED_BYTES
+    folders = {root}
+    for entry, parts in _judge(archive):
+        path = root.joinpath(*parts)
+        folder = path if entry.is_dir() else path.parent
+        if folder not in folders:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+            folders.update(parent for parent in (folder, *folder.parents) if parent.is_relative_to(root))
+        if entry.is_dir():
+            continue
+        # A name that comes twice: the later entry counts, as with every unzip.
+        path.unlink(missing_ok=True)
+        with archive.open(entry) as source, open(path, "xb") as sink:
+            left -= _copy(source, sink, left)
+            os.fchmod(sink.fileno(), _mode(entry))
+    for folder in folders:
+        folder.chmod(0o555)
+
+
+def _mode(entry: zipfile.ZipInfo) -> int:
+    mode = (entry.external_attr >> 16) & 0o777 if entry.create_system == _UNIX else 0
+    return 0o555 if mode & 0o111 else 0o444
+
+
+def _copy(source: IO[bytes], sink: IO[bytes], limit: int) -> int:
+    """Copy all; raises ApiError once more than `limit` bytes came (the archive's directory lied)."""
+    copied = 0
+    while chunk := source.read(_CHUNK):
+        copied += len(chunk)
+        if copied > limit:
+            raise invalid_parameter(_TOO_BIG)
+        sink.write(chunk)
+    return copied
+
+
+def _delete_all(paths: Collection[Path]) -> None:
+    for path in paths:
+        _delete(path)
+
+
+def _delete(path: Path) -> None:
+    """Remove a tree of ours, whatever it is; what cannot be removed now is tried again at the next start."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    for folder, _, _ in os.walk(path):
+        os.chmod(folder, 0o700)  # ours are read-only, and removing a file needs a writable directory
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return "unknown"
