@@ -1,0 +1,468 @@
+"""Logs: log groups and streams of one account and region, kept in files, as CloudWatch Logs shows them.
+
+`append` is for the hot path: it encodes the event and leaves it in memory. A writer thread puts what has gathered
+into segment files at most FLUSH_DELAY_S later. So a kill -9 loses that much, and never corrupts (`segments`).
+Everything but the writing happens on the event loop's thread; there are no locks. Queries look at files and at
+memory alike, and take a bounded slice of the loop: a search returns early with a token, as AWS's does.
+
+Not here: the words of the API (`control.operations.logs`), filter patterns (`pattern`), retention.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import heapq
+import itertools
+import logging
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+import msgspec
+
+from lambent.clock import Clock
+from lambent.telemetry import segments
+from lambent.telemetry.segments import Event, Position, Segment, Write
+
+log = logging.getLogger(__name__)
+
+FLUSH_DELAY_S = 0.05
+SEGMENT_BYTES = 1024 * 1024
+#: What may wait for a disk that does not answer; beyond it events are dropped and counted.
+UNWRITTEN_BYTES = 64 * 1024 * 1024
+#: An event this little older than its predecessor gets the predecessor's time, so that the segment stays ordered.
+REORDER_MS = 2000
+#: How much one search looks at, which takes some ten milliseconds.
+SCAN_BYTES = 512 * 1024
+PAGE_BYTES = 1024 * 1024  # GetLogEvents: a page holds up to 1 MB
+PAGE_EVENTS = 10_000
+#: Chunks that the sources of one search hold together.
+MERGE_BYTES = 16 * 1024 * 1024
+FOREVER_MS = 1 << 62
+#: Begins no group's folder, since quote() leaves no plus sign.
+_DELETED = "+deleted-"
+
+
+class NoSuchGroup(LookupError):
+    """The log group does not exist."""
+
+
+class NoSuchStream(LookupError):
+    """The log stream does not exist."""
+
+
+class BadToken(ValueError):
+    """A token is not one of ours."""
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """A stream and its segments, in the order in which they were made."""
+
+    name: str
+    created_ms: int
+    segments: list[Segment] = field(default_factory=list)
+    active: Segment | None = None  #: the segment that takes the next event
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(segment.size for segment in self.segments)
+
+    @property
+    def last_ms(self) -> int | None:
+        """Timestamp of the latest event; None when there is none."""
+        return max((segment.last_ms for segment in self.segments if segment.size), default=None)
+
+    def first_event(self) -> Event | None:
+        return min((event for event in map(_first, self.segments) if event), default=None)
+
+    def last_event(self) -> Event | None:
+        return max((event for event in map(_last, self.segments) if event), default=None)
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """A group and its streams. `loaded`: the streams of earlier servers are known too."""
+
+    name: str
+    folder: str
+    created_ms: int
+    loaded: bool
+    streams: dict[str, Stream] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events of one stream, oldest first, and where the next ones before and after them are."""
+
+    events: list[Event]
+    backward: Position
+    forward: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found. `token` is None when it has looked at everything."""
+
+    events: list[Event]
+    token: str | None
+
+
+class LogStore:
+    """The logs of one account and region under `data_dir`/logs. One server at a time."""
+
+    def __init__(self, data_dir: Path, clock: Clock, account: str = "000000000000", region: str = "us-east-1") -> None:
+        self.root = data_dir / "logs" / account / region
+        self.account = account
+        self.region = region
+        self.lost_events = 0  #: dropped because the disk was full or too slow
+        self.trouble = ""  #: why the last write failed; empty when it did not
+        self._clock = clock
+        self._groups: dict[str, Group] = {}
+        self._streams: dict[tuple[str, str], Stream] = {}
+        self._unwritten = 0
+        self._queue: list[Segment] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Future[list[str]] | None = None
+        self._executor = ThreadPoolExecutor(1, "logs")
+        self._deleted = itertools.count()
+
+    # life
+
+    async def start(self) -> None:
+        """Learn the groups of earlier servers; their streams are looked up when somebody asks. Raises OSError."""
+        self._loop = asyncio.get_running_loop()
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for entry in os.scandir(self.root):
+            quoted, _, created = entry.name.rpartition("@")
+            if entry.name.startswith(_DELETED):
+                self._executor.submit(shutil.rmtree, entry.path, True)
+            elif quoted and created.isdecimal() and entry.is_dir():
+                name = _long_name(entry.path) if "+" in quoted else unquote(quoted)
+                if name:
+                    self._groups.setdefault(name, Group(name, entry.path, int(created), loaded=False))
+        if self._queue:
+            self._schedule()
+
+    async def stop(self) -> None:
+        """Write what is left, and end the writer."""
+        while self._writing is not None or self._queue:
+            self._hand_over()
+            if self._writing is not None:
+                await asyncio.wait([self._writing])
+        self._loop = None
+        self._executor.shutdown()
+
+    # writing
+
+    def append(self, group: str, stream: str, timestamp_ms: int, message: str) -> None:
+        """Add one event; group and stream are made as needed. Never waits and never fails for the disk's sake."""
+        found = self._streams.get((group, stream))
+        if found is None:
+            found = self._make_stream(self._make_group(group), stream)
+        segment = found.active
+        if segment is not None and segment.last_ms - REORDER_MS <= timestamp_ms < segment.last_ms:
+            timestamp_ms = segment.last_ms
+        self._add(found, timestamp_ms, message)
+
+    def put(self, group: str, stream: str, events: list[tuple[int, str]]) -> None:
+        """Add events (timestamp ms, message), each with exactly its time, to a stream that exists."""
+        found = self._stream(group, stream)
+        for timestamp_ms, message in events:
+            self._add(found, timestamp_ms, message)
+
+    def create_group(self, name: str) -> bool:
+        """False when it exists."""
+        if name in self._groups:
+            return False
+        self._make_group(name)
+        return True
+
+    def create_stream(self, group: str, name: str) -> bool:
+        """False when it exists. Raises NoSuchGroup."""
+        found = self._group(group)
+        if name in found.streams:
+            return False
+        self._make_stream(found, name)
+        return True
+
+    def delete_group(self, name: str) -> None:
+        """Forget a group with all its events. Raises NoSuchGroup."""
+        group = self._group(name)
+        for stream in group.streams.values():
+            self._streams.pop((name, stream.name), None)
+            for segment in stream.segments:
+                self._forget(segment)
+        del self._groups[name]
+        # Renamed at once, so that a new group of this name starts empty; removed by the writer, behind its writes.
+        hidden = f"{self.root}/{_DELETED}{os.getpid()}-{next(self._deleted)}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(group.folder, hidden)
+        self._executor.submit(shutil.rmtree, hidden, True)
+
+    def _add(self, stream: Stream, timestamp_ms: int, message: str) -> None:
+        if self._unwritten > UNWRITTEN_BYTES:
+            self.lost_events += 1
+            return
+        segment = stream.active
+        if segment is None or timestamp_ms < segment.last_ms or segment.size > SEGMENT_BYTES:
+            segment = self._roll(stream, timestamp_ms)
+        line = segments.encode(timestamp_ms, int(self._clock.wall() * 1000), message)
+        segment.lines.append(line)
+        segment.last_ms = timestamp_ms
+        segment.size += len(line)
+        self._unwritten += len(line)
+        if not segment.queued:
+            self._enqueue(segment)
+
+    def _roll(self, stream: Stream, first_ms: int) -> Segment:
+        number = max(segment.number for segment in stream.segments) + 1
+        return self._open_segment(stream, os.path.dirname(stream.segments[-1].path), number, first_ms)
+
+    def _open_segment(self, stream: Stream, folder: str, number: int, first_ms: int) -> Segment:
+        segment = segments.new_segment(folder, stream.name, number, first_ms)
+        if segment.header:
+            segment.lines.append(segment.header)
+            segment.size = len(segment.header)
+            self._unwritten += segment.size
+        stream.segments.append(segment)
+        stream.active = segment
+        self._enqueue(segment)
+        return segment
+
+    def _make_group(self, name: str) -> Group:
+        group = self._groups.get(name)
+        if group is None:
+            created_ms = int(self._clock.wall() * 1000)
+            quoted = segments.file_name(name)
+            while os.path.exists(f"{self.root}/{quoted}@{created_ms}"):
+                created_ms += 1
+            folder = f"{self.root}/{quoted}@{created_ms}"
+            os.makedirs(folder, mode=0o700)
+            if "+" in quoted:
+                Path(folder, "name").write_text(name)
+            group = self._groups[name] = Group(name, folder, created_ms, loaded=True)
+        return group
+
+    def _make_stream(self, group: Group, name: str) -> Stream:
+        stream = Stream(name, int(self._clock.wall() * 1000))
+        group.streams[name] = self._streams[group.name, name] = stream
+        self._open_segment(stream, group.folder, 0, stream.created_ms)
+        return stream
+
+    # the writer
+
+    def _enqueue(self, segment: Segment) -> None:
+        segment.queued = True
+        self._queue.append(segment)
+        if self._timer is None and self._writing is None and self._loop is not None:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        assert self._loop is not None
+        self._timer = self._loop.call_later(FLUSH_DELAY_S, self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Give the writer everything that has gathered. One batch is under way at a time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._writing is not None or not self._queue:
+            return
+        batch = []
+        for segment in self._queue:
+            segment.queued = False
+            segment.sending, segment.lines = segment.lines, []
+            batch.append(Write(segment, segment.path, segment.written, segment.sending, segment.last_ms))
+        self._queue = []
+        loop = self._loop or asyncio.get_running_loop()
+        self._writing = loop.run_in_executor(self._executor, segments.write_all, batch)
+        self._writing.add_done_callback(lambda done: self._settle(batch, done.result()))
+
+    def _settle(self, batch: list[Write], results: list[str]) -> None:
+        self._writing = None
+        trouble = ""
+        for write, error in zip(batch, results, strict=True):
+            segment, size = write.segment, sum(map(len, write.lines))
+            if segment.sending is not write.lines:
+                continue  # its group was deleted meanwhile
+            self._unwritten -= size
+            segment.sending = []
+            if error:
+                trouble = error
+                segment.size -= size
+                self.lost_events += len(write.lines)
+            else:
+                segment.written += size
+        if trouble and trouble != self.trouble:
+            log.warning("log events are lost: %s", trouble)
+        self.trouble = trouble
+        if self._queue:
+            self._schedule()
+
+    def _forget(self, segment: Segment) -> None:
+        self._unwritten -= sum(map(len, segment.sending)) + sum(map(len, segment.lines))
+        segment.sending, segment.lines = [], []
+        if segment.queued:
+            self._queue.remove(segment)
+
+    # reading
+
+    def groups(self) -> list[Group]:
+        """All groups by name."""
+        return sorted(self._groups.values(), key=lambda group: group.name)
+
+    def streams(self, group: str) -> list[Stream]:
+        """The streams of a group, in no order. Raises NoSuchGroup."""
+        return list(self._group(group).streams.values())
+
+    def stored_bytes(self, group: str) -> int:
+        """What the group's events take on disk. Raises NoSuchGroup."""
+        return sum(stream.stored_bytes for stream in self.streams(group))
+
+    def get_events(self, group: str, stream: str, *, start_ms: int = 0, end_ms: int = FOREVER_MS,
+                   position: Position | None = None, backward: bool = True,
+                   limit: int = PAGE_EVENTS) -> Page:  # fmt: skip
+        """A page of one stream's events with start_ms <= timestamp < end_ms.
+
+        Backward: the latest ones before `position`, or before the end; else the first ones after it, or from the
+        head. Raises NoSuchGroup and NoSuchStream.
+        """
+        parts = [segment for segment in self._stream(group, stream).segments if segment.size]
+        if backward:
+            before = position or Position(FOREVER_MS)
+            events = _latest(parts, start_ms, min(end_ms, before.timestamp_ms + 1), before, limit)
+        else:
+            after = position or Position()
+            start_ms = max(start_ms, after.timestamp_ms)
+            runs = [(part.first_ms, segments.forward(part, start_ms, end_ms)) for part in parts]
+            events = _page((event for event in segments.merged(runs) if event[:4] >= after), limit)
+        if not events:
+            still = position or Position()
+            return Page([], still, still)
+        return Page(events, Position(*events[0][:4]), _behind(events[-1]))
+
+    def filter_events(self, group: str, *, streams: Collection[str] | None = None, prefix: str = "",
+                      start_ms: int = 0, end_ms: int = FOREVER_MS, match: Callable[[str], bool] | None = None,
+                      limit: int = PAGE_EVENTS, token: str | None = None) -> Found:  # fmt: skip
+        """Events of several streams that `match`, by time. One call looks at a bounded amount; `token` goes on.
+
+        Raises NoSuchGroup, NoSuchStream for a name in `streams`, BadToken.
+        """
+        after = _position(token) if token else Position()
+        start_ms = max(start_ms, after.timestamp_ms)
+        runs = self._runs(self._chosen(group, streams, prefix), start_ms, end_ms)
+        events: list[Event] = []
+        looked = kept = 0
+        for event in segments.merged(runs):
+            if event[:4] < after:
+                continue
+            size = len(event.message)
+            if len(events) >= limit or looked > SCAN_BYTES or kept > PAGE_BYTES:
+                return Found(events, _token(Position(*event[:4])))
+            looked += size + 32
+            if match is None or match(event.message):
+                events.append(event)
+                kept += size
+        return Found(events, None)
+
+    def _chosen(self, group: str, names: Collection[str] | None, prefix: str) -> list[Stream]:
+        if names:
+            return [self._stream(group, name) for name in dict.fromkeys(names)]
+        return [stream for stream in self._group(group).streams.values() if stream.name.startswith(prefix)]
+
+    def _runs(self, streams: list[Stream], start_ms: int, end_ms: int) -> list[tuple[int, Iterator[Event]]]:
+        parts = [
+            segment
+            for stream in streams
+            for segment in stream.segments
+            if segment.size and segment.last_ms >= start_ms and segment.first_ms < end_ms
+        ]
+        chunk = max(4096, min(segments.CHUNK_BYTES, MERGE_BYTES // (len(parts) or 1)))
+        return [(part.first_ms, segments.forward(part, start_ms, end_ms, chunk)) for part in parts]
+
+    def _group(self, name: str) -> Group:
+        group = self._groups.get(name)
+        if group is None:
+            raise NoSuchGroup(name)
+        if not group.loaded:
+            self._load(group)
+        return group
+
+    def _stream(self, group: str, name: str) -> Stream:
+        stream = self._streams.get((group, name)) or self._group(group).streams.get(name)
+        if stream is None:
+            raise NoSuchStream(name)
+        return stream
+
+    def _load(self, group: Group) -> None:
+        """Learn the streams that earlier servers left in the group's folder."""
+        group.loaded = True
+        known = {segment.path for stream in group.streams.values() for segment in stream.segments}
+        try:
+            found = sorted(segments.found_segments(group.folder), key=lambda segment: segment.number)
+        except OSError as error:
+            log.warning("log group %s cannot be read: %s", group.name, error)
+            return
+        for segment in found:
+            if segment.path in known:
+                continue
+            stream = group.streams.get(segment.stream)
+            if stream is None:
+                stream = group.streams[segment.stream] = Stream(segment.stream, segment.first_ms)
+                self._streams[group.name, segment.stream] = stream
+            stream.segments.append(segment)
+
+
+def _page(events: Iterator[Event], limit: int) -> list[Event]:
+    page: list[Event] = []
+    size = 0
+    for event in itertools.islice(events, limit):
+        size += len(event.message)
+        if page and size > PAGE_BYTES:
+            break
+        page.append(event)
+    return page
+
+
+def _latest(parts: list[Segment], start_ms: int, end_ms: int, before: Position, limit: int) -> list[Event]:
+    runs = [segments.backward(part, start_ms, end_ms) for part in parts]
+    ordered = heapq.merge(*runs, reverse=True)
+    return _page((event for event in ordered if event[:4] < before), limit)[::-1]
+
+
+def _first(segment: Segment) -> Event | None:
+    return next(segments.forward(segment, 0, FOREVER_MS, 4096), None) if segment.size else None
+
+
+def _last(segment: Segment) -> Event | None:
+    return next(segments.backward(segment, 0, FOREVER_MS), None) if segment.size else None
+
+
+def _behind(event: Event) -> Position:
+    return Position(event.timestamp_ms, event.stream, event.segment, event.offset + 1)
+
+
+def _token(position: Position) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode()
+
+
+def _position(token: str) -> Position:
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(token), type=Position)
+    except (ValueError, msgspec.DecodeError):
+        raise BadToken(token) from None
+
+
+def _long_name(folder: str) -> str | None:
+    try:
+        return Path(folder, "name").read_text()
+    except OSError:
+        return None
