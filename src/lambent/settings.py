@@ -6,6 +6,7 @@ Nothing else in the package reads `os.environ`. Precedence: flag, then variable,
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -39,6 +40,13 @@ class Setting:
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
 
+    @property
+    def default_text(self) -> str:
+        """The default as one would type it."""
+        if self.kind is bool:
+            return "true" if self.default else "false"
+        return f"{self.default:g}" if self.kind is float else str(self.default)
+
     def parse(self, text: str) -> Any:
         """Text from a flag or a variable as the setting's type, or SettingError."""
         try:
@@ -52,6 +60,8 @@ class Setting:
     def check(self, value: Any) -> None:
         if self.choices and value not in self.choices:
             raise SettingError(f"{self.flag}: {value!r} is not one of {', '.join(self.choices)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SettingError(f"{self.flag}: {value!r} is not a number that one can count to")
         if self.minimum is not None and value < self.minimum:
             raise SettingError(f"{self.flag}: {value!r} is below {self.minimum:g}")
         if self.name == "port" and value > 65535:
@@ -71,7 +81,8 @@ def _home(variable: str, fallback: str) -> Path:
 SETTINGS: tuple[Setting, ...] = (
     Setting("host", str, "127.0.0.1", "address to listen on"),
     Setting("port", int, 4566, "port to listen on; 0 picks a free one", minimum=0),
-    Setting("data_dir", Path, _home("XDG_DATA_HOME", ".local/share") / "lambent", "where functions, code and logs are kept"),
+    Setting("data_dir", Path, _home("XDG_DATA_HOME", ".local/share") / "lambent",
+            "where functions, code and logs are kept"),
     Setting("cache_dir", Path, _home("XDG_CACHE_HOME", ".cache") / "lambent",
             "where runtime clients and SDKs are installed, once per interpreter; may be shared by servers"),
     Setting("sandbox", str, "auto", "isolation backend", ("auto", "namespace", "process")),
@@ -80,7 +91,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("account", str, "000000000000", "account id of functions"),
     Setting("region", str, "us-east-1", "region of functions"),
     Setting("keep_alive_s", float, 600.0, "seconds an idle environment is kept", minimum=0),
-    Setting("max_age_s", float, 14_400.0, "seconds after which an environment is recycled, less up to a tenth", minimum=1),
+    Setting("max_age_s", float, 14_400.0,
+            "seconds after which an environment is recycled, less up to a tenth", minimum=1),
     Setting("concurrency", int, 1000, "concurrent executions of the account", minimum=1),
     Setting("memory_mib", int, 0, "memory of all environments together; 0 takes 80 % of the host's", minimum=0),
     Setting("drain_s", float, 5.0, "seconds that running invocations get when the server stops", minimum=0),
@@ -143,6 +155,11 @@ _OTHER_VARIABLES = frozenset({"LAMBENT_ENDPOINT", "LAMBENT_TOKEN"})
 def client_endpoint() -> str | None:
     """The server that commands talk to, from `LAMBENT_ENDPOINT`; None when unset."""
     return os.environ.get("LAMBENT_ENDPOINT") or None
+
+
+def client_token() -> str | None:
+    """The token for changing calls under `/_lambent/`, from `LAMBENT_TOKEN`; None when unset."""
+    return os.environ.get("LAMBENT_TOKEN") or None
 
 
 def inherited_environment() -> dict[str, str]:

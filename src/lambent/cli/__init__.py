@@ -1,0 +1,1 @@
+"""The command line: `lambent up` runs the server, every other command talks to one over HTTP."""

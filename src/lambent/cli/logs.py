@@ -1,0 +1,119 @@
+"""`lambent logs`: what a function and the platform wrote to its log group."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from lambent.cli import show
+from lambent.cli.exits import Stop
+from lambent.cli.options import AsJson, Endpoint, FunctionName, connect
+from lambent.client import Client
+from lambent.clock import Clock
+from lambent.errors import ApiError
+
+POLL_S = 0.5
+#: Lines of different environments may arrive out of order by this much (logs are written in batches).
+OVERLAP_MS = 5_000
+
+_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def logs(
+    name: FunctionName,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on printing new lines until Ctrl-C")] = False,
+    since: Annotated[
+        str, typer.Option("--since", metavar="WHEN", help="an age such as 30s, 10m, 2h or 1d, or an RFC 3339 time")
+    ] = "1h",
+    endpoint: Endpoint = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what a function wrote.
+
+    With --json, one object per line: timestamp (milliseconds), logStreamName, message.
+
+    \b
+    Examples:
+      lambent logs hello
+      lambent logs hello --follow --since 30s
+      lambent logs hello --since 2026-11-21T09:00:00Z --json
+    """
+    start_ms = _start_ms(since, Clock().wall())
+    with connect(endpoint) as client:
+        group = _group(client, name)
+        printed = 0
+        for event in _events(client, group, start_ms, follow):
+            _show(event, as_json)
+            printed += 1
+        if not printed and not as_json:
+            show.note(f"nothing in {group} since {since}; a longer --since may show more")
+
+
+def _start_ms(since: str, now_s: float) -> int:
+    ago = _AGO.fullmatch(since)
+    if ago:
+        return max(0, int((now_s - float(ago[1]) * _SECONDS[ago[2]]) * 1000))
+    try:
+        moment = datetime.fromisoformat(since)
+    except ValueError:
+        raise Stop(f"--since: {since!r} is neither an age (10m) nor a time (2026-11-21T09:00:00Z)") from None
+    return max(0, int(moment.timestamp() * 1000))
+
+
+def _group(client: Client, name: str) -> str:
+    """The function's log group. A deleted function's logs are found by its name."""
+    try:
+        configuration = client.configuration(name)
+    except ApiError as error:
+        plain_name = re.fullmatch(r"[A-Za-z0-9_-]+", name)
+        if error.status != 404 or plain_name is None or not _exists(client, f"/aws/lambda/{name}"):
+            raise
+        return f"/aws/lambda/{name}"
+    logging = configuration.get("LoggingConfig") or {}
+    return str(logging.get("LogGroup") or f"/aws/lambda/{configuration['FunctionName']}")
+
+
+def _exists(client: Client, group: str) -> bool:
+    try:
+        next(client.log_events(group, 0, pages=1), None)
+    except ApiError:
+        return False
+    return True
+
+
+def _events(client: Client, group: str, start_ms: int, follow: bool) -> Iterator[dict[str, Any]]:
+    """Each event once. A group that does not exist yet has none."""
+    seen: dict[str, int] = {}
+    latest = start_ms
+    while True:
+        try:
+            for event in client.log_events(group, max(start_ms, latest - OVERLAP_MS)):
+                key = event.get("eventId") or f"{event['timestamp']} {event.get('logStreamName')} {event['message']}"
+                if key not in seen:
+                    seen[key] = event["timestamp"]
+                    latest = max(latest, event["timestamp"])
+                    yield event
+        except ApiError as error:
+            if error.code != "ResourceNotFoundException":
+                raise
+        if not follow:
+            return
+        sys.stdout.flush()
+        seen = {key: timestamp for key, timestamp in seen.items() if timestamp >= latest - OVERLAP_MS}
+        time.sleep(POLL_S)
+
+
+def _show(event: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({name: event.get(name) for name in ("timestamp", "logStreamName", "message")}))
+        return
+    moment = datetime.fromtimestamp(event["timestamp"] / 1000)
+    print(f"{moment:%H:%M:%S}.{event['timestamp'] % 1000:03d}  {show.plain(event['message'].rstrip())}")

@@ -1,0 +1,148 @@
+"""`lambent story`, and the story's rendering, which `scripts/demo.py` shares.
+
+The server tells a story as the journal of the environment's machine: events, phases and effects by their names in
+`core/events.py` and `core/effects.py`. Here they become a timeline; names that this file does not know are shown as
+they are, spelled out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lambent.cli import show
+from lambent.cli.options import AsJson, Endpoint, EnvironmentId, connect, environment_id
+
+#: What happened, in words; `{field}` is the event's own.
+EVENTS = {
+    "Started": "wanted",
+    "SandboxCreated": "sandbox created",
+    "SandboxFailed": "sandbox failed: {reason}",
+    "ExtensionRegistered": "extension {participant} registered",
+    "NextRequested": "{participant} asks for work",
+    "ResponsePosted": "response to {request_id}",
+    "ErrorPosted": "error from {request_id}",
+    "InitErrorPosted": "Init failed",
+    "ProcessExited": "{participant} exited",
+    "EntrypointMissing": "no bootstrap found",
+    "InvocationAssigned": "invocation {invocation} assigned",
+    "DeadlinePassed": "out of time",
+    "RetireRequested": "retire: {reason}",
+    "ProcessesEnded": "processes ended",
+}
+#: What was done about it; None is left out of the timeline (bookkeeping and log lines).
+EFFECTS: dict[str, str | None] = {
+    "CreateSandbox": "create sandbox",
+    "Launch": "launch {participant}",
+    "Deliver": "deliver {invocation}",
+    "DeliverShutdown": "tell {participant} to shut down",
+    "Reply": "reply",
+    "SetDeadline": None,
+    "ClearDeadline": None,
+    "Freeze": "freeze",
+    "Thaw": "thaw",
+    "LimitCpu": "limit CPU",
+    "SignalRuntime": "SIGTERM",
+    "Terminate": "end processes",
+    "Destroy": "destroy sandbox",
+    "Announce": None,
+    "ReportInitStart": None,
+    "ReportInit": None,
+    "ReportStart": None,
+    "ReportEnd": None,
+    "ReportEntrypoint": None,
+}
+
+_CALL = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
+_UUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
+
+
+def story(environment: EnvironmentId, endpoint: Endpoint = None, as_json: AsJson = False) -> None:
+    """Tell the life of one execution environment.
+
+    A timeline of what happened and what was done, then its invocations with durations and cost. Environments that
+    ended recently have a story too; --json has every detail.
+
+    \b
+    Examples:
+      lambent ps
+      lambent story 3f9a
+    """
+    with connect(endpoint) as client:
+        told = client.story(environment_id(client, environment))
+    if as_json:
+        show.data(told)
+    else:
+        tell(told)
+
+
+def tell(told: dict[str, Any]) -> None:
+    """The story as the server gives it, on stdout."""
+    print(f"environment {told['id']} of {told['function_name']}:{told['version']}, now {told['phase']}")
+    if told.get("log_stream"):
+        print(f"log stream {told['log_stream']}")
+    print()
+    steps = told.get("steps", ())
+    if steps and not steps[0]["event"].startswith("Started"):
+        print("(earlier steps are no longer kept)")
+    show.table(("AT", "PHASE", "WHAT HAPPENED", "WHAT WAS DONE"), [_step(step) for step in steps], right=("AT",))
+    tell_invocations(told.get("invocations", ()))
+
+
+def tell_invocations(invocations: Sequence[dict[str, Any]]) -> None:
+    """The table of invocations, and what they would cost together."""
+    if not invocations:
+        return
+    print()
+    columns = ("INVOCATION", "START", "DURATION", "INIT", "BILLED", "MEMORY", "STATUS", "COST")
+    rows = [_invocation(invocation) for invocation in invocations]
+    show.table(columns, rows, right=("DURATION", "INIT", "BILLED", "MEMORY", "COST"))
+    total = sum(invocation.get("cost_usd") or 0.0 for invocation in invocations)
+    count = "1 invocation" if len(rows) == 1 else f"{len(rows)} invocations"
+    print(f"\n{count}, {show.dollars(total)} on AWS")
+
+
+def words(call: str, meanings: dict[str, Any]) -> str:
+    """`Name(field=value)` in words; the empty string for what is not worth telling."""
+    found = _CALL.fullmatch(call)
+    name, inside = (found[1], found[2]) if found else (call, "")
+    fields = dict(pair.split("=", 1) for pair in re.split(r", (?=\w+=)", inside) if "=" in pair)
+    if name in meanings:
+        meaning = meanings[name]
+        text = "" if meaning is None else meaning.format_map(_Fields(fields))
+    else:
+        text = " ".join([re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower(), inside]).strip()
+    return _UUID.sub(r"\1", text)
+
+
+class _Fields(dict[str, str]):
+    """A field that the journal left out (it said nothing) is left out here too."""
+
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
+def _step(step: dict[str, Any]) -> tuple[str, ...]:
+    before, after = step["phase"], step["next"]
+    done = [words(effect, EFFECTS) for effect in step["effects"]]
+    return (
+        "+" + show.milliseconds(step["offset_ms"]),
+        before if before == after else f"{before} → {after}",
+        words(step["event"], EVENTS),
+        ", ".join(text for text in done if text),
+    )
+
+
+def _invocation(invocation: dict[str, Any]) -> tuple[str, ...]:
+    init = invocation.get("init_ms")
+    return (
+        _UUID.sub(r"\1", str(invocation["request_id"])),
+        "warm" if init is None else "cold",
+        show.milliseconds(invocation["duration_ms"]),
+        "-" if init is None else show.milliseconds(init),
+        f"{invocation['billed_ms']} ms",
+        f"{invocation['max_memory_mib']} of {invocation['memory_mib']} MB",
+        str(invocation["status"]),
+        show.dollars(invocation.get("cost_usd") or 0.0),
+    )
