@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from lambent.clock import Clock
-from lambent.telemetry import logs, segments
-from lambent.telemetry.logs import BadToken, LogStore, NoSuchGroup, NoSuchStream
+from lambent.telemetry import logs, queries, segments
+from lambent.telemetry.logs import LogStore, NoSuchGroup, NoSuchStream
+from lambent.telemetry.queries import BadToken
 
 GROUP = "/aws/lambda/f"
 STREAM = "2026/11/21/[$LATEST]0a1b"
@@ -140,7 +141,7 @@ async def test_search_merges_streams_by_time(store: LogStore) -> None:
 
 
 async def test_search_looks_at_a_bounded_amount_per_call(store: LogStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "SCAN_BYTES", 1000)
+    monkeypatch.setattr(queries, "SCAN_BYTES", 1000)
     for number in range(100):
         store.append(GROUP, STREAM, T + number, "x" * 50 + str(number))
     answer = store.filter_events(GROUP, match=lambda message: message.endswith("x99"))
@@ -150,7 +151,7 @@ async def test_search_looks_at_a_bounded_amount_per_call(store: LogStore, monkey
 
 async def test_many_events_over_several_segments(store: LogStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "SEGMENT_BYTES", 100_000)
-    monkeypatch.setattr(logs, "PAGE_BYTES", 64 * 1024)
+    monkeypatch.setattr(queries, "PAGE_BYTES", 64 * 1024)
     expected = [f"{number:05d} " + "x" * 90 for number in range(5000)]
     for number, message in enumerate(expected):
         store.append(GROUP, STREAM, T + number // 10, message)

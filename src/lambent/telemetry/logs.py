@@ -2,32 +2,30 @@
 
 `append` is for the hot path: it encodes the event and leaves it in memory. A writer thread puts what has gathered
 into segment files at most FLUSH_DELAY_S later. So a kill -9 loses that much, and never corrupts (`segments`).
-Everything but the writing happens on the event loop's thread; there are no locks. Queries look at files and at
-memory alike, and take a bounded slice of the loop: a search returns early with a token, as AWS's does.
+Everything but the writing happens on the event loop's thread; there are no locks. What is not written yet is
+found by queries all the same.
 
-Not here: the words of the API (`control.operations.logs`), filter patterns (`pattern`), retention.
+Not here: files (`segments`), searching (`queries`), filter patterns (`pattern`), the words of the API
+(`control.operations.logs`), retention.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import heapq
 import itertools
 import logging
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
-import msgspec
-
 from lambent.clock import Clock
-from lambent.telemetry import segments
+from lambent.telemetry import queries, segments
+from lambent.telemetry.queries import FOREVER_MS, PAGE_EVENTS, Found, Page
 from lambent.telemetry.segments import Event, Position, Segment, Write
 
 log = logging.getLogger(__name__)
@@ -38,13 +36,6 @@ SEGMENT_BYTES = 1024 * 1024
 UNWRITTEN_BYTES = 64 * 1024 * 1024
 #: An event this little older than its predecessor gets the predecessor's time, so that the segment stays ordered.
 REORDER_MS = 2000
-#: How much one search looks at, which takes some ten milliseconds.
-SCAN_BYTES = 512 * 1024
-PAGE_BYTES = 1024 * 1024  # GetLogEvents: a page holds up to 1 MB
-PAGE_EVENTS = 10_000
-#: Chunks that the sources of one search hold together.
-MERGE_BYTES = 16 * 1024 * 1024
-FOREVER_MS = 1 << 62
 #: Begins no group's folder, since quote() leaves no plus sign.
 _DELETED = "+deleted-"
 
@@ -55,10 +46,6 @@ class NoSuchGroup(LookupError):
 
 class NoSuchStream(LookupError):
     """The log stream does not exist."""
-
-
-class BadToken(ValueError):
-    """A token is not one of ours."""
 
 
 @dataclass(slots=True, eq=False)
@@ -95,23 +82,6 @@ class Group:
     created_ms: int
     loaded: bool
     streams: dict[str, Stream] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Events of one stream, oldest first, and where the next ones before and after them are."""
-
-    events: list[Event]
-    backward: Position
-    forward: Position
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a search found. `token` is None when it has looked at everything."""
-
-    events: list[Event]
-    token: str | None
 
 
 class LogStore:
@@ -330,24 +300,14 @@ class LogStore:
     def get_events(self, group: str, stream: str, *, start_ms: int = 0, end_ms: int = FOREVER_MS,
                    position: Position | None = None, backward: bool = True,
                    limit: int = PAGE_EVENTS) -> Page:  # fmt: skip
-        """A page of one stream's events with start_ms <= timestamp < end_ms.
+        """A page of one stream's events with start_ms <= timestamp < end_ms, oldest first.
 
         Backward: the latest ones before `position`, or before the end; else the first ones after it, or from the
         head. Raises NoSuchGroup and NoSuchStream.
         """
         parts = [segment for segment in self._stream(group, stream).segments if segment.size]
-        if backward:
-            before = position or Position(FOREVER_MS)
-            events = _latest(parts, start_ms, min(end_ms, before.timestamp_ms + 1), before, limit)
-        else:
-            after = position or Position()
-            start_ms = max(start_ms, after.timestamp_ms)
-            runs = [(part.first_ms, segments.forward(part, start_ms, end_ms)) for part in parts]
-            events = _page((event for event in segments.merged(runs) if event[:4] >= after), limit)
-        if not events:
-            still = position or Position()
-            return Page([], still, still)
-        return Page(events, Position(*events[0][:4]), _behind(events[-1]))
+        page = queries.page_backward if backward else queries.page_forward
+        return page(parts, start_ms, end_ms, position, limit)
 
     def filter_events(self, group: str, *, streams: Collection[str] | None = None, prefix: str = "",
                       start_ms: int = 0, end_ms: int = FOREVER_MS, match: Callable[[str], bool] | None = None,
@@ -356,37 +316,12 @@ class LogStore:
 
         Raises NoSuchGroup, NoSuchStream for a name in `streams`, BadToken.
         """
-        after = _position(token) if token else Position()
-        start_ms = max(start_ms, after.timestamp_ms)
-        runs = self._runs(self._chosen(group, streams, prefix), start_ms, end_ms)
-        events: list[Event] = []
-        looked = kept = 0
-        for event in segments.merged(runs):
-            if event[:4] < after:
-                continue
-            size = len(event.message)
-            if len(events) >= limit or looked > SCAN_BYTES or kept > PAGE_BYTES:
-                return Found(events, _token(Position(*event[:4])))
-            looked += size + 32
-            if match is None or match(event.message):
-                events.append(event)
-                kept += size
-        return Found(events, None)
-
-    def _chosen(self, group: str, names: Collection[str] | None, prefix: str) -> list[Stream]:
-        if names:
-            return [self._stream(group, name) for name in dict.fromkeys(names)]
-        return [stream for stream in self._group(group).streams.values() if stream.name.startswith(prefix)]
-
-    def _runs(self, streams: list[Stream], start_ms: int, end_ms: int) -> list[tuple[int, Iterator[Event]]]:
-        parts = [
-            segment
-            for stream in streams
-            for segment in stream.segments
-            if segment.size and segment.last_ms >= start_ms and segment.first_ms < end_ms
-        ]
-        chunk = max(4096, min(segments.CHUNK_BYTES, MERGE_BYTES // (len(parts) or 1)))
-        return [(part.first_ms, segments.forward(part, start_ms, end_ms, chunk)) for part in parts]
+        if streams:
+            chosen = [self._stream(group, name) for name in dict.fromkeys(streams)]
+        else:
+            chosen = [stream for stream in self.streams(group) if stream.name.startswith(prefix)]
+        parts = [segment for stream in chosen for segment in stream.segments if segment.size]
+        return queries.search(parts, start_ms, end_ms, match, limit, token)
 
     def _group(self, name: str) -> Group:
         group = self._groups.get(name)
@@ -421,44 +356,12 @@ class LogStore:
             stream.segments.append(segment)
 
 
-def _page(events: Iterator[Event], limit: int) -> list[Event]:
-    page: list[Event] = []
-    size = 0
-    for event in itertools.islice(events, limit):
-        size += len(event.message)
-        if page and size > PAGE_BYTES:
-            break
-        page.append(event)
-    return page
-
-
-def _latest(parts: list[Segment], start_ms: int, end_ms: int, before: Position, limit: int) -> list[Event]:
-    runs = [segments.backward(part, start_ms, end_ms) for part in parts]
-    ordered = heapq.merge(*runs, reverse=True)
-    return _page((event for event in ordered if event[:4] < before), limit)[::-1]
-
-
 def _first(segment: Segment) -> Event | None:
     return next(segments.forward(segment, 0, FOREVER_MS, 4096), None) if segment.size else None
 
 
 def _last(segment: Segment) -> Event | None:
     return next(segments.backward(segment, 0, FOREVER_MS), None) if segment.size else None
-
-
-def _behind(event: Event) -> Position:
-    return Position(event.timestamp_ms, event.stream, event.segment, event.offset + 1)
-
-
-def _token(position: Position) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode()
-
-
-def _position(token: str) -> Position:
-    try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(token), type=Position)
-    except (ValueError, msgspec.DecodeError):
-        raise BadToken(token) from None
 
 
 def _long_name(folder: str) -> str | None:
