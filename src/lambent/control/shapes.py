@@ -288,7 +288,8 @@ def _length_rules(row: dict[str, Any]) -> list[Rule]:
 def _bounds(minimum: Any, maximum: Any, what: str, measure: Callable[[Any], Any]) -> list[Rule]:
     rules: list[Rule] = []
     if maximum is not None:
-        rules.append((lambda value: measure(value) <= maximum, f"Member must have {what} less than or equal to {maximum}"))
+        sentence = f"Member must have {what} less than or equal to {maximum}"
+        rules.append((lambda value: measure(value) <= maximum, sentence))
     if minimum is not None:
         sentence = f"Member must have {what} greater than or equal to {minimum}"
         rules.append((lambda value: measure(value) >= minimum, sentence))

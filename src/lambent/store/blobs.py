@@ -55,6 +55,10 @@ class Blobs:
         """The content. Raises FileNotFoundError when there is no such blob."""
         return self.path(sha256).read_bytes()
 
+    def discard(self, sha256: str) -> None:
+        """Remove a blob, if it is there, that no row names or will name."""
+        self.path(sha256).unlink(missing_ok=True)
+
     def __contains__(self, sha256: str) -> bool:
         return self.path(sha256).exists()
 

@@ -1,0 +1,199 @@
+"""The control plane at the edge: finds the operation, validates, runs it, and renders answers and errors.
+
+Everything that the hot routes leave over comes here: the Lambda API, CloudWatch Logs calls (recognised by
+`X-Amz-Target`) and downloads of code. Operations live in `control/operations`, one file per resource; a module there
+is enough to serve one. `handle` never raises: what nobody expected becomes a ServiceException and a line in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import pkgutil
+import sys
+import traceback
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from lambent.clock import Clock
+from lambent.control import operations, routes, validate
+from lambent.control.activation import Activation, Preparer
+from lambent.control.code import PREFIX, CodeLinks
+from lambent.control.context import LOGS, OPERATIONS, Answer, Context, Handler, not_served
+from lambent.control.model import LOGS_OPERATIONS
+from lambent.errors import ApiError
+from lambent.http1 import Request
+from lambent.limits import CREATE_REQUEST_BYTES
+from lambent.store.store import Store
+from lambent.telemetry.logs import LogStore
+from lambent.worker.packages import PackageStore
+
+for _module in pkgutil.iter_modules(operations.__path__):
+    importlib.import_module(f"{operations.__name__}.{_module.name}")
+
+#: Bodies above this are decoded in a thread: 50 MB of base64 would hold the event loop for a tenth of a second.
+_THREAD_BYTES = 256 * 1024
+_LOGS_TARGET = "Logs_20140328."
+_JSON11 = "application/x-amz-json-1.1"
+
+
+class ControlPlane:
+    """Answers control-plane requests. `endpoint` gives the base URL of the server, once it listens."""
+
+    def __init__(self, store: Store, packages: PackageStore, preparer: Preparer, clock: Clock, *, account: str,
+                 region: str, endpoint: Callable[[], str], logs: LogStore | None = None) -> None:
+        self._store = store
+        self._packages = packages
+        self._activation = Activation(store, packages, preparer, _report)
+        self._links = CodeLinks(clock, endpoint)
+        self._context = Context(store, packages, self._activation, self._links, clock, account, region, endpoint, logs)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Drop code that no function names, and take up activations that an earlier server left."""
+        in_use = self._store.blobs_in_use()
+        await asyncio.to_thread(self._store.blobs.sweep, in_use)
+        await self._packages.collect(in_use)
+        self._activation.resume()
+
+    async def stop(self) -> None:
+        """End requests and activations under way. Changes that were begun are finished by the store."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._activation.stop()
+        await self._packages.close()
+
+    def handle(self, request: Request) -> None:
+        """Answer now or in a task that this object owns. Never raises."""
+        try:
+            if "x-amz-target" in request.headers:
+                self._handle_target(request)
+            elif request.path.startswith(PREFIX):
+                self._own(request, self._download(request), _fail)
+            else:
+                self._handle_operation(request)
+        except Exception as error:
+            _fail(request, error)
+
+    def _handle_operation(self, request: Request) -> None:
+        found = routes.find(request.method, request.path, request.query)
+        if found is None:
+            raise ApiError("UnknownOperationException", f"There is no operation at {request.method} {request.path}")
+        operation, labels = found
+        if request.oversize or len(request.body) > CREATE_REQUEST_BYTES:
+            raise ApiError("RequestEntityTooLargeException", f"Request must be smaller than {CREATE_REQUEST_BYTES} "
+                           f"bytes for the {operation.name} operation")  # fmt: skip
+        handler = OPERATIONS.get(operation.name)
+        if handler is None:
+            raise not_served(f"The operation {operation.name}")
+        if len(request.body) > _THREAD_BYTES:
+            self._own(request, self._decode_large(request, operation, labels, handler), _fail)
+            return
+        params = validate.decode(operation, labels, request.query, request.headers, request.body)
+        self._run(request, handler, params, lambda answer: _succeed(request, operation.status, answer), _fail)
+
+    async def _decode_large(self, request: Request, operation: routes.Operation, labels: dict[str, str],
+                            handler: Handler) -> None:
+        params = await asyncio.to_thread(validate.decode, operation, labels, request.query, request.headers,
+                                         request.body)  # fmt: skip
+        answer = handler(self._context, params)
+        _succeed(request, operation.status, await answer if isinstance(answer, Coroutine) else answer)
+
+    def _handle_target(self, request: Request) -> None:
+        try:
+            target = request.headers["x-amz-target"]
+            name = target.removeprefix(_LOGS_TARGET)
+            if not target.startswith(_LOGS_TARGET) or (name not in LOGS and name not in LOGS_OPERATIONS):
+                raise ApiError("UnknownOperationException", f"{target} is not an operation of this server")
+            if request.oversize:
+                raise ApiError("RequestEntityTooLargeException", "The request is too large")
+            handler = LOGS.get(name)
+            if handler is None:
+                raise not_served(f"The operation {name} of CloudWatch Logs")
+            params = validate.decode_logs(name, request.body)
+        except Exception as error:
+            _fail_target(request, error)
+            return
+        self._run(request, handler, params, lambda answer: _succeed_target(request, answer), _fail_target)
+
+    def _run(self, request: Request, handler: Handler, params: dict[str, Any], succeed: Callable[[Answer], None],
+             fail: Callable[[Request, BaseException], None]) -> None:
+        try:
+            answer = handler(self._context, params)
+            if not isinstance(answer, Coroutine):
+                succeed(answer)
+                return
+        except Exception as error:
+            fail(request, error)
+            return
+        pending = answer
+
+        async def finish() -> None:
+            succeed(await pending)
+
+        self._own(request, finish(), fail)
+
+    def _own(self, request: Request, work: Coroutine[Any, Any, None],
+             fail: Callable[[Request, BaseException], None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except asyncio.CancelledError:
+                fail(request, ApiError("ServiceException", "The server is stopping."))
+                raise
+            except Exception as error:
+                fail(request, error)
+
+        task = asyncio.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _download(self, request: Request) -> None:
+        if request.method not in ("GET", "HEAD"):
+            raise ApiError("UnknownOperationException", f"There is no operation at {request.method} {request.path}")
+        sha256 = self._links.judge(request.path, request.query)
+        try:
+            content = await asyncio.to_thread(self._store.blobs.read, sha256)
+        except FileNotFoundError:
+            raise ApiError("ResourceNotFoundException", "The code is no longer there.") from None
+        request.respond(200, content, (("ETag", f'"{sha256}"'),), "application/zip")
+
+
+def _succeed(request: Request, status: int, answer: Answer) -> None:
+    body = b"" if answer is None else msgspec.json.encode(answer)
+    request.respond(status, body, (("x-amzn-RequestId", str(uuid.uuid4())),))
+
+
+def _succeed_target(request: Request, answer: Answer) -> None:
+    request.respond(200, msgspec.json.encode(answer or {}), (("x-amzn-RequestId", str(uuid.uuid4())),), _JSON11)
+
+
+def _fail(request: Request, error: BaseException) -> None:
+    known = _known(request, error)
+    headers = (("x-amzn-RequestId", str(uuid.uuid4())), ("x-amzn-ErrorType", known.code), *known.headers.items())
+    request.respond(known.status, msgspec.json.encode(known.body()), headers)
+
+
+def _fail_target(request: Request, error: BaseException) -> None:
+    known = _known(request, error)
+    body = {"__type": known.code, "message": known.message}
+    headers = (("x-amzn-RequestId", str(uuid.uuid4())), ("x-amzn-ErrorType", known.code))
+    request.respond(known.status, msgspec.json.encode(body), headers, _JSON11)
+
+
+def _known(request: Request, error: BaseException) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    _report(f"{request.method} {request.path[:200]}", error)
+    return ApiError("ServiceException", "An internal error occurred; the server's log has it.")
+
+
+def _report(what: str, error: BaseException) -> None:
+    """Our fault, with its history."""
+    story = "".join(traceback.format_exception(error))
+    print(f"lambent: {what!a} failed unexpectedly: {story}", file=sys.stderr, flush=True)

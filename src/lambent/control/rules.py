@@ -1,0 +1,96 @@
+"""Rules about a function's settings that the model does not hold, and settings that are refused by name.
+
+A setting that would be ignored is refused, so that nobody believes in it (active tracing excepted: it is kept and
+shown, and changes nothing that a function could notice). Messages in AWS's words where AWS has them
+(fact sheet 9.5, 20); the others say what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lambent.control.context import not_served
+from lambent.control.model import SHAPES
+from lambent.errors import ApiError, invalid_parameter
+from lambent.runtimes.catalog import CATALOG
+
+MAX_TAGS = 50
+
+#: Settings without effect here yet. Empty values ask for nothing and are let through.
+_REFUSED = (
+    "CapacityProviderConfig", "CodeSigningConfigArn", "DeadLetterConfig", "DurableConfig", "FileSystemConfigs",
+    "ImageConfig", "KMSKeyArn", "Layers", "PublishTo", "TenancyConfig", "VpcConfig",
+)  # fmt: skip
+
+
+def check_create(params: Mapping[str, Any]) -> None:
+    """What CreateFunction's parameters must obey together. Raises ApiError."""
+    if params.get("PackageType") == "Image":
+        raise not_served("PackageType Image")
+    check_settings(params)
+    if "Runtime" not in params or "Handler" not in params:
+        raise invalid_parameter("Runtime and Handler are mandatory parameters for functions created with deployment "
+                                "packages.")  # fmt: skip
+    check_code(params["Code"], params)
+    tags = params.get("Tags", {})
+    if len(tags) > MAX_TAGS:
+        raise invalid_parameter("Number of tags exceeds resource tag limit.")
+    if any(key.lower().startswith("aws:") for key in tags):
+        raise invalid_parameter("Tag keys must not begin with aws:, which is reserved.")
+
+
+def check_settings(params: Mapping[str, Any]) -> None:
+    """What the settings of a create or an update must obey. Raises ApiError."""
+    if "Runtime" in params:
+        _check_runtime(params["Runtime"])
+    for member in _REFUSED:
+        if _says_something(params.get(member)):
+            raise not_served(f"The setting {member}")
+
+
+def check_code(code: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Exactly one source of code, and one that is served; `params` is the request around it. Raises ApiError."""
+    if params.get("Publish"):
+        raise not_served("Publish=true (versions)")
+    if _says_something(params.get("PublishTo")):
+        raise not_served("The setting PublishTo")
+    from_bucket = [member for member in ("S3Bucket", "S3Key", "S3ObjectVersion") if member in code]
+    if "ZipFile" in code:
+        if from_bucket or "ImageUri" in code:
+            raise invalid_parameter("Please do not provide other FunctionCode parameters when providing a ZipFile.")
+        return
+    if "ImageUri" in code:
+        raise invalid_parameter("Please don't provide ImageUri when updating a function with packageType Zip.")
+    if from_bucket:
+        raise not_served("Code from S3; send the zip itself as ZipFile")
+    raise invalid_parameter("Please provide a source for function code.")
+
+
+def _says_something(value: Any) -> bool:
+    """False for an absent value and for one that is empty all the way down, as `{"SubnetIds": []}`."""
+    if isinstance(value, Mapping):
+        return any(_says_something(item) for item in value.values())
+    return bool(value)
+
+
+def _check_runtime(runtime: str) -> None:
+    known: list[str] = SHAPES["Runtime"]["enum"]
+    current = [name for name in known if not _is_gone(name)]
+    if runtime not in known:
+        raise invalid_parameter(f"Value {runtime} at 'runtime' failed to satisfy constraint: Member must satisfy enum "
+                                f"value set: [{', '.join(current)}] or be a valid ARN")  # fmt: skip
+    if _is_gone(runtime):
+        raise _gone(runtime)
+
+
+def _is_gone(runtime: str) -> bool:
+    """AWS has blocked it, and it cannot run here either; older ones that still run here are let through."""
+    entry = CATALOG.get(runtime)
+    return entry is not None and entry.deprecated == "long ago" and entry.unsupported is not None
+
+
+def _gone(runtime: str) -> ApiError:
+    return invalid_parameter(f"The runtime parameter of {runtime} is no longer supported for creating or updating AWS "
+                             "Lambda functions. We recommend you use a supported runtime while creating or updating "
+                             "functions.")  # fmt: skip

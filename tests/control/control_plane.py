@@ -1,0 +1,130 @@
+"""A control plane on a real socket for tests: real store, packages and HTTP; only the preparer is a stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import zipfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import boto3
+import botocore.config
+
+from lambent.clock import Clock
+from lambent.control.activation import PreparationFailed
+from lambent.control.app import ControlPlane
+from lambent.core.model import FunctionVersion
+from lambent.http1 import Connection
+from lambent.limits import CREATE_REQUEST_BYTES
+from lambent.store.store import Store
+from lambent.worker.packages import PackageStore
+
+T = TypeVar("T")
+
+ROLE = "arn:aws:iam::000000000000:role/r"
+ARN = "arn:aws:lambda:us-east-1:000000000000:function:"
+
+
+class GatedPreparer:
+    """Prepares at once, unless `gate` is cleared; fails for the runtime that `lacks` names."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.lacks = ""
+        self.breaks = False
+
+    async def prepare(self, function: FunctionVersion) -> FunctionVersion:
+        await self.gate.wait()
+        if self.breaks:
+            raise RuntimeError("the preparer is broken")
+        if function.runtime == self.lacks:
+            raise PreparationFailed("InvalidRuntime", f"{function.runtime} is not installed")
+        return function
+
+
+class Plane:
+    """What a test talks to."""
+
+    def __init__(self, store: Store, packages: PackageStore, preparer: GatedPreparer, clock: Clock,
+                 app: ControlPlane) -> None:
+        self.store = store
+        self.packages = packages
+        self.preparer = preparer
+        self.clock = clock
+        self.app = app
+        self.port = 0
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, service: str = "lambda") -> Any:
+        config = botocore.config.Config(retries={"total_max_attempts": 1}, max_pool_connections=2,
+                                        parameter_validation=False, read_timeout=30)  # fmt: skip
+        return boto3.client(service, endpoint_url=self.endpoint, region_name="us-east-1", aws_access_key_id="test",
+                            aws_secret_access_key="test", config=config)  # fmt: skip
+
+    async def drive(self, script: Callable[[Any], T], service: str = "lambda") -> T:
+        """Run a test's blocking boto3 calls in a thread while the loop serves them."""
+
+        def run() -> T:
+            client = self.client(service)
+            try:
+                return script(client)
+            finally:
+                client.close()
+
+        return await asyncio.to_thread(run)
+
+
+@asynccontextmanager
+async def running(data_dir: Path, preparer: GatedPreparer | None = None) -> AsyncIterator[Plane]:
+    loop = asyncio.get_running_loop()
+    clock = Clock()
+    store = Store.open(data_dir)
+    packages = PackageStore(data_dir, store.blobs)
+    preparer = preparer or GatedPreparer()
+    app = ControlPlane(store, packages, preparer, clock, account="000000000000", region="us-east-1",
+                       endpoint=lambda: plane.endpoint)  # fmt: skip
+    plane = Plane(store, packages, preparer, clock, app)
+    connections: set[Connection] = set()
+
+    def connect() -> Connection:
+        connection = Connection(app.handle, loop, CREATE_REQUEST_BYTES, connections.discard)
+        connections.add(connection)
+        return connection
+
+    await app.start()
+    server = await loop.create_server(connect, "127.0.0.1", 0)
+    plane.port = server.sockets[0].getsockname()[1]
+    try:
+        yield plane
+    finally:
+        server.close()
+        for connection in list(connections):
+            connection.abort()
+        await app.stop()
+        await server.wait_closed()
+        store.close()
+
+
+def zipped(files: dict[str, bytes] | None = None, mode: int = 0o644) -> bytes:
+    """A package with these files."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, content in (files or {"app.py": b"def handler(event, context):\n    return event\n"}).items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = (0o100000 | mode) << 16
+            archive.writestr(entry, content)
+    return target.getvalue()
+
+
+def function(name: str = "f", **changes: Any) -> dict[str, Any]:
+    """Parameters of CreateFunction for a function that can be created, with these changes; None leaves one out."""
+    params = {"FunctionName": name, "Runtime": "python3.12", "Role": ROLE, "Handler": "app.handler",
+              "Code": {"ZipFile": zipped()}, **changes}  # fmt: skip
+    return {member: value for member, value in params.items() if value is not None}
