@@ -12,7 +12,7 @@ from typing import Final, Literal
 Family = Literal["python", "nodejs", "java", "dotnet", "ruby", "go", "provided"]
 
 #: Families whose managed bootstrap we ship, with the oldest version that it runs on.
-_OLDEST: Final[dict[str, tuple[int, ...]]] = {"python": (3, 9), "nodejs": (18,)}
+_OLDEST: Final[dict[str, tuple[int, ...]]] = {"python": (3, 9), "nodejs": (20,)}
 
 
 class RuntimeUnavailable(Exception):
@@ -58,7 +58,7 @@ class CatalogEntry:
         return None
 
 
-SUPPORTED_WORDS: Final = "Supported are python3.9 and later, nodejs18.x and later, and provided.*"
+SUPPORTED_WORDS: Final = "Supported are python3.9 and later, nodejs20.x and later, and provided.*"
 
 _WORDS = {"java": "Java", "dotnet": ".NET", "ruby": "Ruby", "go": "go1.x"}
 _PAST = "long ago"

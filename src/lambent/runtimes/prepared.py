@@ -77,7 +77,7 @@ class PreparedRuntime:
         if self.family == "python":
             argv: tuple[str, ...] = (f"{places.lang}/bin/python{self.line}", f"{places.runtime}/bootstrap.py")
         else:
-            argv = (f"{places.lang}/bin/node", *_node_flags(function), f"{places.runtime}/index.mjs")
+            argv = (f"{places.lang}/bin/node", *_node_flags(function), f"{places.runtime}/index.cjs")
         wrapper = function.environment.get("AWS_LAMBDA_EXEC_WRAPPER")
         return (_placed(wrapper, places), *argv) if wrapper else argv
 

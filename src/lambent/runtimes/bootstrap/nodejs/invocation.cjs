@@ -1,0 +1,102 @@
+"use strict";
+// One invocation: the context object, and the ways in which a handler says that it is done (fact sheet 17.2).
+// `finish` is told exactly once; when is decided here, what goes over the wire is not.
+
+const { MAJOR } = require("./handler.cjs");
+const { runtimeError } = require("./errors.cjs");
+
+const NEVER_SETTLED =
+  "The Lambda runtime client detected an unexpected Node.js exit code. This is most commonly caused by a Promise that " +
+  "was never settled. For more information, see https://nodejs.org/docs/latest/api/process.html#process_exit_codes";
+
+class Invocation {
+  #finish;
+  #called = false; // the first of callback, succeed, fail and done counts, later ones do not
+  #done = false;
+  #waits = true; // callbackWaitsForEmptyEventLoop
+  #whenEmpty; // what happens when the event loop runs empty
+
+  /** `finish(kind, value)`: kind is "result", "error" or "exit" (an error after which the process ends). */
+  constructor(headers, finish) {
+    this.id = headers["lambda-runtime-aws-request-id"];
+    this.headers = headers;
+    this.#finish = finish;
+    this.#whenEmpty = () => this.#end("result", null); // a callback that is never called
+  }
+
+  run(handler, payload) {
+    try {
+      const event = JSON.parse(payload);
+      const result = handler(event, this.#context(), this.#callback);
+      if (typeof result?.then === "function") {
+        if (!this.#called) this.#whenEmpty = () => this.#end("exit", runtimeError("NodeJsExit", NEVER_SETTLED));
+        result.then((value) => this.#end("result", value), (error) => this.#end("error", handled(error)));
+      } else if (MAJOR >= 24) this.#end("result", result);
+    } catch (error) {
+      this.#end("error", handled(error));
+    }
+  }
+
+  /** The event loop has nothing left to do. */
+  loopIsEmpty() {
+    this.#whenEmpty();
+  }
+
+  #end(kind, value) {
+    if (this.#done) return;
+    this.#done = true;
+    this.#finish(kind, value);
+  }
+
+  #callback = (error, value) => this.#settle(error, value, this.#waits);
+
+  #settle(error, value, waits) {
+    if (this.#called) return;
+    this.#called = true;
+    if (error !== undefined && error !== null) this.#end("error", error);
+    else if (!waits) this.#end("result", value);
+    else this.#whenEmpty = () => this.#end("result", value);
+  }
+
+  #context() {
+    const invocation = this;
+    const environ = process.env;
+    const headers = this.headers;
+    const deadline = Number(headers["lambda-runtime-deadline-ms"]);
+    const context = MAJOR >= 24 ? {} : {
+      get callbackWaitsForEmptyEventLoop() {
+        return invocation.#waits;
+      },
+      set callbackWaitsForEmptyEventLoop(value) {
+        invocation.#waits = Boolean(value);
+      },
+      succeed: (value) => invocation.#settle(null, value, false),
+      fail: (error) => invocation.#settle(handled(error), null, false),
+      done: (error, value) => invocation.#settle(error, value, false),
+    };
+    return Object.assign(Object.defineProperties({}, Object.getOwnPropertyDescriptors(context)), {
+      functionVersion: environ.AWS_LAMBDA_FUNCTION_VERSION,
+      functionName: environ.AWS_LAMBDA_FUNCTION_NAME,
+      memoryLimitInMB: environ.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
+      logGroupName: environ.AWS_LAMBDA_LOG_GROUP_NAME,
+      logStreamName: environ.AWS_LAMBDA_LOG_STREAM_NAME,
+      clientContext: parsed(headers["lambda-runtime-client-context"]),
+      identity: parsed(headers["lambda-runtime-cognito-identity"]),
+      invokedFunctionArn: headers["lambda-runtime-invoked-function-arn"],
+      awsRequestId: this.id,
+      tenantId: headers["lambda-runtime-aws-tenant-id"],
+      getRemainingTimeInMillis: () => deadline - Date.now(),
+    });
+  }
+}
+
+/** Rejecting with nothing is still a failure. */
+function handled(error) {
+  return error === undefined || error === null ? "handled" : error;
+}
+
+function parsed(header) {
+  return header ? JSON.parse(header) : undefined;
+}
+
+module.exports = { Invocation, NEVER_SETTLED };
