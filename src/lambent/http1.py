@@ -1,8 +1,8 @@
 """HTTP/1.1 for servers: our own protocol on httptools, one object per connection, no task per request.
 
-Used by the API edge and by the Runtime API inside environments. It parses, keeps pipelined requests in order,
-bounds what a peer may send, and writes head and body of an answer in one go (a split write costs the official
-runtime client 40 ms of delayed ACK). Streaming both ways belongs to the parts that need it.
+Used by the API edge and by the Runtime API inside environments. It parses, keeps pipelined requests in order, bounds
+what a peer may send (a body over the limit is read, dropped and flagged), and writes head and body of an answer in
+one go, since a split write costs the official runtime client 40 ms of delayed ACK.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Request:
     `respond` may be called once, at any later time; if the peer has gone, it does nothing.
     """
 
-    __slots__ = ("_connection", "body", "headers", "keep_alive", "method", "path", "query", "responded")
+    __slots__ = ("_connection", "body", "headers", "keep_alive", "method", "oversize", "path", "query", "responded")
 
     def __init__(self, connection: Connection, method: str, path: str, query: str,
                  headers: dict[str, str], body: bytes, keep_alive: bool) -> None:
@@ -39,12 +39,18 @@ class Request:
         self.headers = headers
         self.body = body
         self.keep_alive = keep_alive
+        self.oversize = 0  #: bytes that came, when they were over the limit; `body` is then empty
         self.responded = False
 
     @property
     def peer(self) -> tuple[str, int]:
         """Address and port of the other end."""
         return self._connection.peer
+
+    @property
+    def local(self) -> tuple[str, int]:
+        """Address and port of this end."""
+        return self._connection.local
 
     @property
     def gone(self) -> bool:
@@ -97,18 +103,22 @@ def render(status: int, body: bytes, headers: tuple[tuple[str, str], ...], conte
 class Connection(asyncio.Protocol):
     """One client connection. Requests on it are handled one after the other."""
 
-    __slots__ = ("_body", "_body_bytes", "_current", "_failed", "_head_bytes", "_headers", "_limit", "_loop", "_on_close",
-                 "_on_request", "_parser", "_reading", "_refuse", "_target", "_timer", "_transport", "_waiting", "closed",
-                 "context", "peer")
+    __slots__ = (
+        "_body", "_body_bytes", "_current", "_failed", "_head_bytes", "_headers", "_limit", "_loop", "_on_close",
+        "_on_request", "_parser", "_reading", "_refuse", "_target", "_timeout_s", "_timer", "_transport", "_waiting",
+        "closed", "context", "local", "peer",
+    )  # fmt: skip
 
     def __init__(self, on_request: Handler, loop: asyncio.AbstractEventLoop, body_limit: int,
                  on_close: Callable[[Connection], None] | None = None,
-                 refuse: Callable[[Connection], str | None] | None = None) -> None:
+                 refuse: Callable[[Connection], str | None] | None = None,
+                 timeout_s: float | None = REQUEST_TIMEOUT_S) -> None:
         self._on_request = on_request
         self._on_close = on_close
         self._refuse = refuse
         self._loop = loop
         self._limit = body_limit
+        self._timeout_s = timeout_s
         self._parser: Any = httptools.HttpRequestParser(self)
         self._transport: Any = None
         self._target = b""
@@ -123,6 +133,7 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self.closed = False
         self.peer: tuple[str, int] = ("", 0)
+        self.local: tuple[str, int] = ("", 0)
         #: free for the owner of the server (the Runtime API keeps the environment's driver here)
         self.context: Any = None
 
@@ -133,6 +144,8 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         if peer:
             self.peer = (peer[0], peer[1])
+            own = transport.get_extra_info("sockname")
+            self.local = (own[0], own[1])
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -152,11 +165,10 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._failed:
             return
-        if not self._reading:
-            self._reading = True
-            self._timer = self._loop.call_later(REQUEST_TIMEOUT_S, self._give_up)
         try:
             self._parser.feed_data(data)
+            if self._reading and self._timer is None and self._timeout_s is not None:
+                self._timer = self._loop.call_later(self._timeout_s, self._give_up)
         except httptools.HttpParserUpgrade:
             self._fail(400, b'{"message":"Upgrade is not supported"}')
         except httptools.HttpParserError:
@@ -165,6 +177,7 @@ class Connection(asyncio.Protocol):
     # httptools callbacks
 
     def on_message_begin(self) -> None:
+        self._reading = True
         self._target = b""
         self._headers = {}
         self._body = []
@@ -185,17 +198,15 @@ class Connection(asyncio.Protocol):
         self._headers[key] = text
 
     def on_headers_complete(self) -> None:
-        if int(self._headers.get("content-length") or 0) > self._limit:
-            self._too_large()
-        elif self._headers.get("expect", "").lower() == "100-continue" and not self._failed:
+        if self._headers.get("expect", "").lower() == "100-continue" and not self._failed:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        if self._body_bytes > self._limit:
-            self._too_large()
-        elif not self._failed:
+        if self._body_bytes <= self._limit:
             self._body.append(body)
+        else:
+            self._body.clear()  # read on, so that the peer can be answered, and keep nothing
 
     def on_message_complete(self) -> None:
         if self._failed:
@@ -207,6 +218,8 @@ class Connection(asyncio.Protocol):
         self._body = []
         request = Request(self, self._parser.get_method().decode("ascii"), path, query, self._headers, body,
                           self._parser.should_keep_alive())
+        if self._body_bytes > self._limit:
+            request.oversize = self._body_bytes
         if self._current is None:
             self._current = request
             self._on_request(request)
@@ -258,19 +271,15 @@ class Connection(asyncio.Protocol):
         if self._head_bytes > MAX_HEAD_BYTES:
             self._fail(431, b'{"message":"Request Header Fields Too Large"}')
 
-    def _too_large(self) -> None:
-        self._fail(413, b'{"Type":"User","message":"Request must be smaller than %d bytes"}' % self._limit,
-                   (("x-amzn-ErrorType", "RequestEntityTooLargeException"),))
-
     def _give_up(self) -> None:
         self._fail(408, b'{"message":"Request Timeout"}')
 
-    def _fail(self, status: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> None:
+    def _fail(self, status: int, body: bytes) -> None:
         if self._failed or self.closed:
             return
         self._failed = True
         self._stop_timer()
-        self._transport.write(render(status, body, headers, "application/json", keep_alive=False))
+        self._transport.write(render(status, body, (), "application/json", keep_alive=False))
         self._transport.close()
 
     def _stop_timer(self) -> None:

@@ -20,16 +20,8 @@ from lambent.errors import ApiError
 from lambent.store.functions import Function, Key, Version
 from lambent.store.store import Store
 from lambent.store.writer import Change
+from lambent.worker.base import PreparationFailed
 from lambent.worker.packages import PackageStore
-
-
-class PreparationFailed(Exception):
-    """A function cannot run here. `code` is a StateReasonCode of the model, `reason` one line for its owner."""
-
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(f"{code}: {reason}")
-        self.code = code
-        self.reason = reason
 
 
 class Preparer(Protocol):

@@ -60,7 +60,7 @@ from lambent.core.events import (
     Started,
 )  # fmt: skip
 from lambent.core.journal import IllegalEvent, Journal
-from lambent.core.model import ExitStatus, InitPhase, InitType, Invocation, Outcome, OutcomeKind, Status, bill
+from lambent.core.model import ExitStatus, InitPhase, InitType, Invocation, Outcome, Status, bill
 
 
 class Phase(Enum):
@@ -160,7 +160,7 @@ class Environment:
         self._invoke_started_at = 0.0
         self._deadline = 0.0
         self._start_reported = False
-        self._init_error: InitErrorPosted | None = None
+        self._init_error: Outcome | None = None  #: the first one counts
         self._report: tuple[Status, str] = ("success", "")
         self._stopping: Stopping | None = None
         self._stop_deadline = 0.0
@@ -294,9 +294,9 @@ class Environment:
             self._rest(at)
 
     def _init_error_posted(self, event: InitErrorPosted) -> None:
-        # The runtime exits next; the first error is the one that counts.
+        # The runtime exits next, and that moves the phase.
         self.runtime = State.FAILED
-        self._init_error = event
+        self._init_error = event.outcome
 
     def _fail_init(self, at: float, status: Status, error_type: str, outcome: Callable[[str], Outcome]) -> None:
         """Init did not succeed: during Init it is run again inside the invocation, during Invoke it is the answer."""
@@ -315,7 +315,7 @@ class Environment:
         error = self._init_error
         if error is None:
             return lambda request_id: outcomes.runtime_exited(request_id, exit)
-        return lambda _: Outcome(OutcomeKind.FUNCTION_ERROR, error.payload, error.content_type, error.error_type)
+        return lambda _: error
 
     def _entrypoint_missing(self, event: EntrypointMissing) -> None:
         request_id = self.assigned.request_id if self.assigned is not None else ""
@@ -359,12 +359,12 @@ class Environment:
 
     def _response_posted(self, event: ResponsePosted) -> None:
         self.runtime = State.RESPONDED
-        self._settle(Outcome(OutcomeKind.RESPONSE, event.payload, event.content_type))
+        self._settle(event.outcome)
 
     def _error_posted(self, event: ErrorPosted) -> None:
         self.runtime = State.RESPONDED
-        self._report = ("error", event.error_type)
-        self._settle(Outcome(OutcomeKind.FUNCTION_ERROR, event.payload, event.content_type, event.error_type))
+        self._report = ("error", event.outcome.error_type)
+        self._settle(event.outcome)
 
     def _settle(self, outcome: Outcome) -> None:
         """The outcome is known: answer, unless the caller waits for REPORT too."""
@@ -578,7 +578,8 @@ class Environment:
     def _report_end(self, duration_s: float) -> None:
         assert self.assigned is not None
         status, error_type = self._report
-        self._effects.append(ReportEnd(self.assigned, bill(duration_s, self._init_s, self.init_type), status, error_type))
+        figures = bill(duration_s, self._init_s, self.init_type)
+        self._effects.append(ReportEnd(self.assigned, figures, status, error_type))
         self._init_s = None
 
     # What must hold after every event
@@ -591,7 +592,8 @@ class Environment:
             yield "invoking nothing"
         if self.phase in (Phase.IDLE, Phase.SHUTDOWN, Phase.GONE) and self.assigned is not None:
             yield f"an invocation is assigned in phase {self.phase.value}"
-        if self.runtime in (State.BUSY, State.RESPONDED) and self.phase not in (Phase.INVOKE, Phase.RESET, Phase.SHUTDOWN):
+        working = self.runtime in (State.BUSY, State.RESPONDED)
+        if working and self.phase not in (Phase.INVOKE, Phase.RESET, Phase.SHUTDOWN):
             yield f"the runtime is {self.runtime.value} in phase {self.phase.value}"
         if self.initialising and self.phase not in (Phase.INIT, Phase.INVOKE):
             yield f"initialising in phase {self.phase.value}"

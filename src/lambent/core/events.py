@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lambent.core.model import ExitStatus, Invocation
+from lambent.core.model import ExitStatus, Invocation, Outcome
 
 RUNTIME = "runtime"  #: the participant that every environment has; others are extensions, by name
 
@@ -53,8 +53,7 @@ class NextRequested:
 class ResponsePosted:
     at: float
     request_id: str
-    payload: bytes
-    content_type: str = "application/json"
+    outcome: Outcome
 
 
 @dataclass(slots=True, eq=False)
@@ -63,17 +62,13 @@ class ErrorPosted:
 
     at: float
     request_id: str
-    payload: bytes
-    content_type: str = "application/json"
-    error_type: str = ""  #: from the runtime's header; empty when it sent none
+    outcome: Outcome  #: its error type is that of the runtime's header; empty when it sent none
 
 
 @dataclass(slots=True, eq=False)
 class InitErrorPosted:
     at: float
-    payload: bytes
-    error_type: str
-    content_type: str = "application/json"
+    outcome: Outcome
 
 
 @dataclass(slots=True, eq=False)

@@ -66,5 +66,8 @@ def _short(value: Any) -> str:
     request_id = getattr(value, "request_id", None)
     if request_id is not None:
         return str(request_id)
+    kind = getattr(value, "kind", None)
+    if kind is not None:
+        return str(kind.value)
     text = getattr(value, "name", None) or str(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -51,7 +51,10 @@ class FunctionVersion:
 
 @dataclass(slots=True, eq=False)
 class Invocation:
-    """One request to run a function once. Compared by identity; `request_id` is unique."""
+    """One request to run a function once. Compared by identity; `request_id` is unique.
+
+    The driver empties `payload` once it is delivered and answered, for the journals' sake.
+    """
 
     request_id: str
     function: FunctionVersion
@@ -95,9 +98,12 @@ class OutcomeKind(Enum):
     PLATFORM_ERROR = "platform_error"  #: our fault: 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Outcome:
-    """How an invocation ended, as the caller is to see it."""
+    """How an invocation ended, as the caller is to see it.
+
+    The driver empties `payload` once the caller has it: journals keep outcomes, and must not keep megabytes.
+    """
 
     kind: OutcomeKind
     payload: bytes = b""

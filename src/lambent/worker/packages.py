@@ -129,6 +129,10 @@ class PackageStore:
         # Shielded: a caller that gives up does not take the package from the others.
         return await asyncio.shield(task)
 
+    def path(self, sha256: str) -> Path:
+        """Where `unpack` put this package, or will."""
+        return self._root / sha256
+
     def _discard_leftovers(self) -> None:
         """Remove half-made directories, and everything when the machine was started anew: unpacked files are not
         synced one by one, so a power cut may have left them empty."""

@@ -1,0 +1,163 @@
+"""The live body of `core.scheduler`: invocations in, outcomes out; between them the machine's effects on a worker.
+
+A caller hands in an invocation and a callback; there is no task and no future on the way. Answers of the platform
+itself (throttled, no memory) come through the same callback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from lambent.clock import Clock
+from lambent.core import outcomes
+from lambent.core import scheduler as machine
+from lambent.core.model import FunctionVersion, Invocation, Outcome
+from lambent.core.scheduler import Scheduler
+from lambent.worker.base import Served, Worker
+
+#: Called once, from the event loop, perhaps before `invoke` returns. It must take the payload at once.
+OnOutcome = Callable[[Outcome, Served | None], None]
+#: How often memory is measured while environments exist. The kernel tells of refusals only by a counter.
+MEASURE_S = 1.0
+
+
+class Dispatcher:
+    """Owner of a worker's environments (`worker.base.Owner`)."""
+
+    def __init__(self, scheduler: Scheduler, clock: Clock) -> None:
+        self.scheduler = scheduler
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._worker: Worker | None = None
+        self._waiting: dict[Invocation, OnOutcome] = {}
+        self._inbox: deque[machine.Event] = deque()
+        self._stepping = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._measuring: asyncio.TimerHandle | None = None
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    def use(self, worker: Worker) -> None:
+        """The worker to run environments on; given once, since each needs the other."""
+        self._worker = worker
+
+    @property
+    def worker(self) -> Worker:
+        assert self._worker is not None
+        return self._worker
+
+    @property
+    def in_flight(self) -> int:
+        """Invocations that have no outcome yet."""
+        return len(self._waiting)
+
+    def invoke(self, invocation: Invocation, on_outcome: OnOutcome) -> None:
+        """Run a function once."""
+        self._waiting[invocation] = on_outcome
+        self._quiet.clear()
+        self._feed(machine.InvocationArrived(self._clock.monotonic(), invocation))
+
+    def function_changed(self, function_arn: str, serving: FunctionVersion | None) -> None:
+        """A function's code or configuration is another one from now on, or it was deleted."""
+        version = serving.version if serving is not None else "$LATEST"
+        generation = serving.generation if serving is not None else None
+        self._feed(machine.FunctionChanged(self._clock.monotonic(), function_arn, version, generation))
+
+    def retire(self, number: int, reason: str) -> None:
+        """Let an environment end, once it is idle."""
+        self._feed(machine.RetireAsked(self._clock.monotonic(), number, reason))
+
+    async def stop(self, drain_s: float) -> None:
+        """Refuse new invocations, give running ones `drain_s`, then end every environment."""
+        self._feed(machine.StopRequested(self._clock.monotonic()))
+        try:
+            async with asyncio.timeout(drain_s):
+                await self._quiet.wait()
+        except TimeoutError:
+            for number in list(self.scheduler.members):
+                self.worker.retire(number, "stopping", force=True)
+        for timer in (self._timer, self._measuring):
+            if timer is not None:
+                timer.cancel()
+        await self.worker.stop()
+
+    # worker.base.Owner
+
+    def replied(self, invocation: Invocation, outcome: Outcome, served: Served | None) -> None:
+        on_outcome = self._waiting.pop(invocation)
+        if not self._waiting:
+            self._quiet.set()
+        on_outcome(outcome, served)
+
+    def idle(self, number: int) -> None:
+        self._feed(machine.EnvironmentIdle(self._clock.monotonic(), number))
+
+    def gone(self, number: int) -> None:
+        self._feed(machine.EnvironmentGone(self._clock.monotonic(), number))
+
+    # Events in, effects out
+
+    def _feed(self, event: machine.Event) -> None:
+        self._inbox.append(event)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._inbox:
+                for effect in self.scheduler.handle(self._inbox.popleft()):
+                    _PERFORM[type(effect)](self, effect)
+        finally:
+            self._stepping = False
+
+    def _assign(self, effect: machine.Assign) -> None:
+        self.worker.assign(effect.number, effect.invocation)
+
+    def _start(self, effect: machine.Start) -> None:
+        self.worker.start(effect.number, effect.invocation)
+        if self._measuring is None:
+            self._measuring = self._loop.call_later(MEASURE_S, self._measure)
+
+    def _refuse(self, effect: machine.Refuse) -> None:
+        if effect.reason == "MemoryExhausted":
+            outcome = outcomes.platform_failed("no memory is left for another execution environment on this host")
+        elif effect.reason == "ServiceStopping":
+            outcome = outcomes.platform_failed("the server is stopping")
+        else:
+            outcome = outcomes.refused(effect.reason)
+        self.replied(effect.invocation, outcome, None)
+
+    def _retire(self, effect: machine.Retire) -> None:
+        self.worker.retire(effect.number, effect.reason)
+
+    def _set_timer(self, effect: machine.SetTimer) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = max(0.0, effect.at - self._clock.monotonic())
+        self._timer = self._loop.call_later(delay, self._time_passed)
+
+    def _time_passed(self) -> None:
+        self._timer = None
+        self._feed(machine.TimePassed(self._clock.monotonic()))
+
+    def _measure(self) -> None:
+        self._measuring = None
+        if not self.scheduler.members:
+            return
+        self._measuring = self._loop.call_later(MEASURE_S, self._measure)
+        measured = self.worker.memory()
+        if measured is not None:
+            used_bytes, refused = measured
+            self._feed(machine.MemoryMeasured(self._clock.monotonic(), used_bytes, refused))
+
+
+_PERFORM: dict[type, Callable[[Dispatcher, Any], None]] = {
+    machine.Assign: Dispatcher._assign,
+    machine.Start: Dispatcher._start,
+    machine.Refuse: Dispatcher._refuse,
+    machine.Retire: Dispatcher._retire,
+    machine.SetTimer: Dispatcher._set_timer,
+}
+assert set(_PERFORM) == set(machine.Effect.__args__)  # every effect has its performer

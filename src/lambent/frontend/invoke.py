@@ -1,0 +1,156 @@
+"""Invoke: an HTTP request to an invocation, its outcome to an HTTP answer. Hand-written, since users wait for it.
+
+Facts: fact sheet 6.1 to 6.4. The event's bytes go to the runtime as they came; they are only checked to be JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from lambent import limits
+from lambent.clock import Clock
+from lambent.core.model import Invocation, Outcome, OutcomeKind
+from lambent.dispatcher import Dispatcher
+from lambent.errors import ApiError
+from lambent.http1 import Request
+from lambent.store.functions import FunctionTable
+from lambent.worker.base import Served
+
+PREFIX = "/2015-03-31/functions/"
+SUFFIX = "/invocations"
+
+#: AWS's words for a throttled call, by reason (fact sheet 6.4).
+THROTTLED = "Rate Exceeded."
+
+
+class Invoke:
+    """The operation Invoke, and what function URLs share with it."""
+
+    def __init__(self, functions: FunctionTable, dispatcher: Dispatcher, clock: Clock) -> None:
+        self._functions = functions
+        self._dispatcher = dispatcher
+        self._clock = clock
+
+    def handle(self, request: Request) -> None:
+        """Answer one Invoke request, at once or when the outcome is known."""
+        request_id = new_request_id()
+        try:
+            self._invoke(request, request_id)
+        except ApiError as error:
+            refuse(request, error, request_id)
+
+    def _invoke(self, request: Request, request_id: str) -> None:
+        headers = request.headers
+        if request.oversize or len(request.body) > limits.REQUEST_PAYLOAD_BYTES:
+            size = request.oversize or len(request.body)
+            raise ApiError("RequestEntityTooLargeException",
+                           f"{size} byte payload is too large for the RequestResponse invocation type "
+                           f"(limit {limits.REQUEST_PAYLOAD_BYTES} bytes)")
+        kind = headers.get("x-amz-invocation-type") or "RequestResponse"
+        log_type = headers.get("x-amz-log-type") or "None"
+        _check_choice(kind, "invocationType", ("Event", "RequestResponse", "DryRun"))
+        _check_choice(log_type, "logType", ("None", "Tail"))
+        qualifier = dict(parse_qsl(request.query)).get("Qualifier") if request.query else None
+        route = self._functions.route(request.path[len(PREFIX) : -len(SUFFIX)], qualifier)
+        context = _client_context(headers.get("x-amz-client-context", ""))
+        payload = request.body or b"{}"
+        _check_json(payload)
+        if kind == "DryRun":
+            request.respond(204, headers=(("x-amzn-RequestId", request_id),))
+            return
+        if kind == "Event":
+            raise ApiError("InvalidParameterValueException",
+                           "Asynchronous invocation (InvocationType Event) is not supported yet: "
+                           "use RequestResponse or DryRun.")
+        invocation = Invocation(request_id, route.function, payload, route.invoked_arn,
+                                headers.get("x-amzn-trace-id") or self.new_trace_id(), context,
+                                reply_after_report=log_type == "Tail")
+        version = route.function.version
+        self._dispatcher.invoke(invocation, lambda outcome, served: _answer(
+            request, invocation, version, outcome, served))
+
+    def new_trace_id(self) -> str:
+        """An unsampled trace header, as the platform makes one when the caller sends none."""
+        noise = os.urandom(24).hex()
+        stamp = int(self._clock.wall())
+        return f"Root=1-{stamp:08x}-{noise[:24]};Parent={noise[24:40]};Sampled=0;Lineage=1:{noise[40:48]}:0"
+
+
+def new_request_id() -> str:
+    """A random UUID (version 4), lower case."""
+    noise = os.urandom(16).hex()
+    return f"{noise[:8]}-{noise[8:12]}-4{noise[13:16]}-{'89ab'[int(noise[16], 16) & 3]}{noise[17:20]}-{noise[20:]}"
+
+
+def _answer(request: Request, invocation: Invocation, version: str, outcome: Outcome, served: Served | None) -> None:
+    if outcome.kind is OutcomeKind.REFUSED or outcome.kind is OutcomeKind.PLATFORM_ERROR:
+        refuse(request, outcome_error(outcome), invocation.request_id)
+        return
+    payload = outcome.payload
+    head = (
+        f"HTTP/1.1 200 OK\r\nContent-Type: {_clean(outcome.content_type)}\r\nContent-Length: {len(payload)}\r\n"
+        f"x-amzn-RequestId: {invocation.request_id}\r\nX-Amz-Executed-Version: {version}\r\n"
+        f"x-amzn-Remapped-Content-Length: 0\r\nX-Amzn-Trace-Id: {invocation.trace_id}\r\n"
+    )
+    if outcome.kind is OutcomeKind.FUNCTION_ERROR:
+        head += "X-Amz-Function-Error: Unhandled\r\n"
+    if served is not None:
+        head += f"X-Lambent-Environment: {served.environment_id}\r\nX-Lambent-Start: {'cold' if served.cold else 'warm'}\r\n"
+        if invocation.reply_after_report:
+            head += f"X-Amz-Log-Result: {base64.b64encode(served.log_tail).decode()}\r\n"
+    if not request.keep_alive:
+        head += "Connection: close\r\n"
+    request.respond_raw(f"{head}\r\n".encode("latin-1", "replace") + payload)
+
+
+def outcome_error(outcome: Outcome) -> ApiError:
+    """The API's error for an invocation that did not reach the function, or that we lost."""
+    if outcome.kind is OutcomeKind.REFUSED:
+        return ApiError("TooManyRequestsException", THROTTLED, extra={"Reason": outcome.error_type},
+                        headers={"Retry-After": "1"})
+    return ApiError("ServiceException", f"An error occurred and the request cannot be processed: {outcome.error_type}.")
+
+
+def refuse(request: Request, error: ApiError, request_id: str) -> None:
+    """Answer with an API error in AWS's shape."""
+    headers = (("x-amzn-RequestId", request_id), ("x-amzn-ErrorType", error.code), *error.headers.items())
+    request.respond(error.status, msgspec.json.encode(error.body()), headers)
+
+
+def _clean(content_type: str) -> str:
+    """The runtime's content type, if it is one that can stand in a header."""
+    return content_type if content_type.isascii() and content_type.isprintable() else "application/octet-stream"
+
+
+def _check_choice(value: str, member: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ApiError("ValidationException",
+                       f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: "
+                       f"Member must satisfy enum value set: [{', '.join(choices)}]")
+
+
+def _check_json(payload: bytes) -> None:
+    try:
+        msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ApiError("InvalidRequestContentException",
+                       f"Could not parse request body into json: Could not parse payload into json: {error}") from None
+
+
+def _client_context(header: str) -> str:
+    """The decoded client context as compact JSON text, fit for a header; empty when there is none."""
+    if not header:
+        return ""
+    try:
+        if len(header) > limits.CLIENT_CONTEXT_BYTES:
+            raise ValueError(f"longer than {limits.CLIENT_CONTEXT_BYTES} bytes")
+        decoded = msgspec.json.decode(base64.b64decode(header, validate=True))
+    except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError) as error:
+        raise ApiError("InvalidRequestContentException",
+                       f"Client context must be a valid Base64-encoded JSON object: {error}") from None
+    return msgspec.json.encode(decoded).decode()

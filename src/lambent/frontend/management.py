@@ -1,0 +1,75 @@
+"""The management API under `/_lambent/`: what people and the console see of environments, and may ask of them.
+
+Reading is open to whoever reaches the server; changing needs the token of the data directory. Environments reach
+neither: a request whose socket belongs to a guest's user is refused.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from lambent.dispatcher import Dispatcher
+from lambent.http1 import Request
+
+PREFIX = "/_lambent/"
+
+
+class Management:
+    """`about` gives the members of `health` beside the status; `is_guest` tells requests of environments."""
+
+    def __init__(self, dispatcher: Dispatcher, token: str, about: dict[str, Any],
+                 is_guest: Callable[[Request], bool]) -> None:
+        self._dispatcher = dispatcher
+        self._token = token
+        self._about = about
+        self._is_guest = is_guest
+
+    def handle(self, request: Request) -> None:
+        if self._is_guest(request):
+            _say(request, 403, "Environments have no access to the management API.")
+            return
+        match request.path[len(PREFIX) :].strip("/").split("/"):
+            case ["health"]:
+                self._read(request, lambda: {"status": "ok", **self._about})
+            case ["environments"]:
+                self._read(request, lambda: {"environments": self._dispatcher.worker.environments()})
+            case ["environments", environment_id, "story"]:
+                self._read(request, lambda: self._dispatcher.worker.story(environment_id))
+            case ["environments", environment_id, "retire"]:
+                self._retire(request, environment_id)
+            case _:
+                _say(request, 404, f"There is nothing at {request.path}.")
+
+    def _read(self, request: Request, answer: Callable[[], dict[str, Any] | None]) -> None:
+        if request.method not in ("GET", "HEAD"):
+            _say(request, 405, f"{request.method} is not possible here.", (("Allow", "GET"),))
+            return
+        found = answer()
+        if found is None:
+            _say(request, 404, "No environment of this id is known.")
+        else:
+            request.respond(200, msgspec.json.encode(found))
+
+    def _retire(self, request: Request, environment_id: str) -> None:
+        if request.method != "POST":
+            _say(request, 405, f"{request.method} is not possible here.", (("Allow", "POST"),))
+            return
+        given = request.headers.get("authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+            _say(request, 401, "This needs `Authorization: Bearer` with the content of the file token in the "
+                 "data directory.", (("WWW-Authenticate", "Bearer"),))
+            return
+        number = self._dispatcher.worker.find(environment_id)
+        if number is None:
+            _say(request, 404, "No environment of this id is alive.")
+            return
+        self._dispatcher.retire(number, "asked")
+        request.respond(202, b'{"status":"retiring"}')
+
+
+def _say(request: Request, status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+    request.respond(status, msgspec.json.encode({"message": message}), headers)

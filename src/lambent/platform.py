@@ -1,0 +1,181 @@
+"""The composition root: wires every part from Settings, starts them in order, and stops them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from lambent import __version__, limits
+from lambent.clock import Clock
+from lambent.control.app import ControlPlane
+from lambent.core.keepalive.fixed import Fixed
+from lambent.core.scheduler import Scheduler
+from lambent.dispatcher import Dispatcher
+from lambent.frontend.app import Edge
+from lambent.frontend.invoke import Invoke
+from lambent.frontend.management import Management
+from lambent.frontend.url_requests import FunctionUrls
+from lambent.http1 import Connection, Request
+from lambent.runtimeapi.peer import PeerLookup
+from lambent.runtimes.preparation import Runtimes
+from lambent.sandbox.base import SandboxBackend
+from lambent.sandbox.detect import choose_backend
+from lambent.settings import Settings
+from lambent.store.store import Store
+from lambent.telemetry.logs import LogStore
+from lambent.worker.local import LocalWorker
+from lambent.worker.packages import PackageStore
+
+
+def serve(settings: Settings) -> int:
+    """Run the server in the foreground until SIGTERM or SIGINT; returns the exit code.
+
+    Raises SandboxError, StoreError or OSError, each fit for one line, when it cannot start.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        url = await start(settings, stack)
+        print(f"Lambent {__version__} is ready at {url}", flush=True)
+        await stop.wait()
+        print("Lambent is stopping", flush=True)
+    return 0
+
+
+async def start(settings: Settings, stack: AsyncExitStack) -> str:
+    """Start every part and leave its end on the stack. Returns the base URL, once requests are answered."""
+    loop = asyncio.get_running_loop()
+    clock = Clock()
+    server = Listener(loop)
+    # The port first: a server that is already there is the most likely mistake, and nothing is to be undone yet.
+    url = await server.bind(settings.host, settings.port)
+    stack.callback(server.close)
+
+    store = Store.open(settings.data_dir, account=settings.account, region=settings.region)
+    stack.callback(store.close)
+    logs = LogStore(settings.data_dir, clock, settings.account, settings.region)
+    await logs.start()
+    stack.push_async_callback(logs.stop)
+    backend = choose_backend(settings.sandbox, store.instance, settings.data_dir / "run",
+                             memory_budget(settings.memory_mib), settings.tmp)
+    await backend.start()
+    stack.push_async_callback(backend.stop)
+    for line in said_at_start(backend):
+        print(f"lambent: {line}", file=sys.stderr, flush=True)
+    runtimes = Runtimes(settings.cache_dir, nearest=settings.nearest_runtime, region=settings.region)
+    stack.push_async_callback(runtimes.stop)
+    packages = PackageStore(settings.data_dir, store.blobs)
+
+    scheduler = Scheduler(account_limit=settings.concurrency, keep_alive=Fixed(settings.keep_alive_s),
+                          max_age_s=settings.max_age_s, memory_budget_bytes=memory_budget(settings.memory_mib))
+    dispatcher = Dispatcher(scheduler, clock)
+    worker = LocalWorker(clock=clock, backend=backend, runtimes=runtimes, packages=packages, logs=logs,
+                         owner=dispatcher, network=settings.network)
+    dispatcher.use(worker)
+    store.functions.watch(dispatcher.function_changed)
+    stack.push_async_callback(dispatcher.stop, settings.drain_s)
+
+    control = ControlPlane(store, packages, worker, clock, account=settings.account, region=settings.region,
+                           endpoint=lambda: url, logs=logs)
+    await control.start()
+    stack.push_async_callback(control.stop)
+
+    invoking = Invoke(store.functions, dispatcher, clock)
+    port = int(url.rpartition(":")[2])
+    urls = FunctionUrls(store.urls, store.functions, invoking, dispatcher, clock, port)
+    about = {"version": __version__, "sandbox": backend.name, "instance": store.instance,
+             "account": settings.account, "region": settings.region, "pid": os.getpid()}  # fmt: skip
+    managing = Management(dispatcher, make_token(settings.data_dir), about, guest_check(worker, stack))
+    edge = Edge(invoking, urls, managing, control.handle, frozenset({settings.host}))
+    await server.serve(edge)
+    return url
+
+
+class Listener:
+    """The server's socket and its connections."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._server: asyncio.Server | None = None
+        self._edge: Edge | None = None
+        self._connections: set[Connection] = set()
+
+    async def bind(self, host: str, port: int) -> str:
+        """Take the port. Connections wait until `serve`. Raises OSError."""
+        self._server = await self._loop.create_server(self._connect, host, port, backlog=1024, start_serving=False)
+        taken = self._server.sockets[0].getsockname()
+        shown = f"[{taken[0]}]" if ":" in taken[0] else taken[0]
+        return f"http://{shown}:{taken[1]}"
+
+    async def serve(self, edge: Edge) -> None:
+        self._edge = edge
+        assert self._server is not None
+        await self._server.start_serving()
+
+    def _connect(self) -> Connection:
+        assert self._edge is not None
+        connection = Connection(self._edge.handle, self._loop, limits.CREATE_REQUEST_BYTES, self._connections.discard)
+        self._connections.add(connection)
+        return connection
+
+    def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for connection in list(self._connections):
+            connection.abort()
+
+
+def memory_budget(memory_mib: int) -> int:
+    """Bytes for all environments together: what was set, or 80 % of the host's memory."""
+    if memory_mib:
+        return memory_mib * 1024 * 1024
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.8)
+
+
+def said_at_start(backend: SandboxBackend) -> list[str]:
+    """What the operator must know about this backend on this host, a line each."""
+    if backend.name == "process":
+        return ["NO ISOLATION: functions run as this user, with this machine's files and network (--sandbox process)"]
+    said: Any = getattr(backend, "limits_said", [])
+    return list(said)
+
+
+def make_token(data_dir: Path) -> str:
+    """The token for changing calls of the management API, made once, readable only by the server's user."""
+    path = data_dir / "token"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return path.read_text("ascii").strip()
+    token = secrets.token_urlsafe(32)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(token + "\n")
+    return token
+
+
+def guest_check(worker: LocalWorker, stack: AsyncExitStack) -> Any:
+    """Whether a request's socket belongs to a guest of ours, by the uid that the kernel knows."""
+    peers = PeerLookup()
+    stack.callback(peers.close)
+    return partial(_is_guest, peers, worker)
+
+
+def _is_guest(peers: PeerLookup, worker: LocalWorker, request: Request) -> bool:
+    uids = worker.guest_uids()
+    return bool(uids) and peers.uid(request.peer, request.local) in uids

@@ -1,0 +1,302 @@
+"""The HTTP APIs inside one environment: Runtime API 2018-06-01 and Extensions API 2020-01-01.
+
+It turns a guest's calls into events of `core.environment` and the machine's deliveries into answers. What a guest gets
+wrong is asked of the machine first and refused with AWS's error; nothing here decides. Bodies and messages are those of
+AWS's published emulator (fact sheet, sections 2 and 3).
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Protocol
+
+import msgspec
+
+from lambent import limits
+from lambent.core import outcomes
+from lambent.core.environment import State
+from lambent.core.events import (
+    RUNTIME,
+    ErrorPosted,
+    Event,
+    ExtensionRegistered,
+    InitErrorPosted,
+    NextRequested,
+    ResponsePosted,
+)
+from lambent.core.model import FunctionVersion, Invocation, Outcome, OutcomeKind
+from lambent.http1 import Request
+from lambent.runtimeapi.errortype import function_error_type
+
+_INVOCATION = "/2018-06-01/runtime/invocation/"
+_NEXT = _INVOCATION + "next"
+_EXTENSION = "/2020-01-01/extension/"
+_ACCEPTED = (
+    b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n"
+    b'{"status":"OK"}\n'
+)
+#: A body is read this far, so that what is over the limit can be told from what is not.
+BODY_LIMIT = limits.RESPONSE_PAYLOAD_BYTES
+
+#: The runtime's states in the words of the error messages.
+_STATE_WORDS = {
+    State.ABSENT: "Terminated", State.STARTED: "Started", State.READY: "Ready", State.BUSY: "Running",
+    State.RESPONDED: "ResponseSent", State.FAILED: "InitError", State.REGISTERED: "Registered",
+}  # fmt: skip
+
+
+class Lifecycle(Protocol):
+    """What this API needs of the environment's driver."""
+
+    function: FunctionVersion
+
+    def now(self) -> float: ...
+
+    def refusal(self, event: Event) -> str | None: ...
+
+    def feed(self, event: Event) -> None: ...
+
+    def runtime_state(self) -> State: ...
+
+    def is_external(self, name: str) -> bool:
+        """Whether an extension of this file name was launched from /opt/extensions."""
+        ...
+
+
+class RuntimeApi:
+    """One environment's API. Pending `next` calls wait here until the machine delivers."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+        self._pending: dict[str, Request] = {}
+        #: what was delivered before the participant asked; at most one each
+        self._early: dict[str, bytes] = {}
+        self._extensions: dict[str, str] = {}  # identifier -> participant
+
+    def on_request(self, request: Request) -> None:
+        """Answer one call of a guest, now or when there is something to deliver."""
+        path = request.path
+        if path == _NEXT and request.method == "GET":
+            self._next(request, RUNTIME)
+        elif path.startswith(_INVOCATION) and request.method == "POST":
+            request_id, _, what = path[len(_INVOCATION) :].partition("/")
+            if what == "response":
+                self._response(request, request_id)
+            elif what == "error":
+                self._error(request, request_id)
+            else:
+                _refuse(request, 404, "", "404 page not found")
+        elif path == "/2018-06-01/runtime/init/error" and request.method == "POST":
+            self._init_error(request)
+        elif path == "/2018-06-01/ping" and request.method == "GET":
+            request.respond(200, b"pong", content_type="text/plain")
+        elif path.startswith(_EXTENSION):
+            self._extension(request, request.method, path[len(_EXTENSION) :])
+        else:
+            _refuse(request, 404, "", "404 page not found")
+
+    # Runtime API
+
+    def _next(self, request: Request, participant: str) -> None:
+        lifecycle = self._lifecycle
+        event = NextRequested(lifecycle.now(), participant)
+        refusal = lifecycle.refusal(event)
+        if refusal is not None:
+            if participant == RUNTIME:
+                self._refuse_transition(request, "Ready")
+            else:
+                _refuse(request, 403, refusal, "State transition is not allowed")
+            return
+        self._pending[participant] = request
+        lifecycle.feed(event)
+        early = self._early.pop(participant, None)
+        if early is not None:
+            self._answer(participant, early)
+
+    def _response(self, request: Request, request_id: str) -> None:
+        lifecycle = self._lifecycle
+        if request.oversize:
+            outcome = outcomes.response_too_large(limits.RESPONSE_PAYLOAD_BYTES)
+            event: ErrorPosted | ResponsePosted = ErrorPosted(lifecycle.now(), request_id, outcome)
+            if self._refused(request, event, "InvocationResponse"):
+                return
+            lifecycle.feed(event)
+            _refuse(request, 413, "RequestEntityTooLarge",
+                    f"Exceeded maximum allowed payload size ({limits.RESPONSE_PAYLOAD_BYTES} bytes).")
+            return
+        mode = request.headers.get("lambda-runtime-function-response-mode")
+        if mode is not None and mode.lower() not in ("streaming", "buffered"):
+            _refuse(request, 400, "InvalidFunctionResponseMode", "Invalid function response mode")
+            return
+        content_type = request.headers.get("content-type") or "application/json"
+        outcome = Outcome(OutcomeKind.RESPONSE, request.body, content_type)
+        event = ResponsePosted(lifecycle.now(), request_id, outcome)
+        if not self._refused(request, event, "InvocationResponse"):
+            request.respond_raw(_ACCEPTED)
+            lifecycle.feed(event)
+
+    def _error(self, request: Request, request_id: str) -> None:
+        event = ErrorPosted(self._lifecycle.now(), request_id, _posted_error(request))
+        if not self._refused(request, event, "InvocationErrorResponse"):
+            request.respond_raw(_ACCEPTED)
+            self._lifecycle.feed(event)
+
+    def _init_error(self, request: Request) -> None:
+        event = InitErrorPosted(self._lifecycle.now(), _posted_error(request))
+        if not self._refused(request, event, "InitError"):
+            self._lifecycle.feed(event)
+            request.respond_raw(_ACCEPTED)
+
+    def _refused(self, request: Request, event: Event, target: str) -> bool:
+        refusal = self._lifecycle.refusal(event)
+        if refusal is None:
+            return False
+        if refusal == "InvalidRequestID":
+            _refuse(request, 400, refusal, "Invalid request ID")
+        else:
+            self._refuse_transition(request, target)
+        return True
+
+    def _refuse_transition(self, request: Request, target: str) -> None:
+        state = _STATE_WORDS[self._lifecycle.runtime_state()]
+        _refuse(request, 403, "InvalidStateTransition",
+                f"State transition from {state} to {target} failed for runtime. "
+                "Error: State transition is not allowed")
+
+    # Extensions API
+
+    def _extension(self, request: Request, method: str, what: str) -> None:
+        if what == "register" and method == "POST":
+            self._register(request)
+            return
+        identifier = request.headers.get("lambda-extension-identifier")
+        if not identifier:
+            _refuse(request, 403, "Extension.MissingExtensionIdentifier", "Missing Lambda-Extension-Identifier header")
+        elif not _is_uuid(identifier):
+            _refuse(request, 403, "Extension.InvalidExtensionIdentifier", "Invalid Lambda-Extension-Identifier")
+        elif identifier not in self._extensions:
+            _refuse(request, 403, "Extension.UnknownExtensionIdentifier", "Unknown extension " + identifier)
+        elif what == "event/next" and method == "GET":
+            self._next(request, self._extensions[identifier])
+        else:
+            _refuse(request, 404, "", "404 page not found")
+
+    def _register(self, request: Request) -> None:
+        lifecycle = self._lifecycle
+        name = request.headers.get("lambda-extension-name", "")
+        if not name:
+            _refuse(request, 403, "Extension.InvalidExtensionName", "Empty extension name")
+            return
+        try:
+            wanted = msgspec.json.decode(request.body, type=_Registration)
+        except msgspec.MsgspecError as error:
+            _refuse(request, 403, "InvalidRequestFormat", str(error))
+            return
+        unknown = [event for event in wanted.events if event not in ("INVOKE", "SHUTDOWN")]
+        if wanted.configurationKeys or unknown:
+            what = f"Unknown event {unknown[0]}" if unknown else "configurationKeys are not supported"
+            _refuse(request, 403, "Extension.InvalidEventType" if unknown else "InvalidRequestFormat", what)
+            return
+        event = ExtensionRegistered(lifecycle.now(), name, "INVOKE" in wanted.events, "SHUTDOWN" in wanted.events)
+        refusal = lifecycle.refusal(event)
+        if refusal is not None:
+            _refuse(request, 403, refusal, _REGISTER_MESSAGES.get(refusal, "State transition is not allowed"))
+            return
+        identifier = str(uuid.uuid4())
+        self._extensions[identifier] = name
+        lifecycle.feed(event)
+        function = lifecycle.function
+        body = {"functionName": function.name, "functionVersion": function.version, "handler": function.handler}
+        if "accountId" in request.headers.get("lambda-extension-accept-feature", ""):
+            body["accountId"] = function.account
+        request.respond(200, msgspec.json.encode(body), (("Lambda-Extension-Identifier", identifier),))
+
+    # Deliveries
+
+    def deliver(self, participant: str, invocation: Invocation, deadline_ms: int) -> None:
+        """Hand an invocation to a participant that waits in Next."""
+        if participant == RUNTIME:
+            self._hand(participant, _render_next(invocation, deadline_ms))
+            return
+        event = {"eventType": "INVOKE", "deadlineMs": deadline_ms, "requestId": invocation.request_id,
+                 "invokedFunctionArn": invocation.invoked_arn}  # fmt: skip
+        if invocation.trace_id:
+            event["tracing"] = {"type": "X-Amzn-Trace-Id", "value": invocation.trace_id}
+        self._hand(participant, _render_event(event))
+
+    def deliver_shutdown(self, participant: str, reason: str, deadline_ms: int) -> None:
+        """Hand an external extension its SHUTDOWN event."""
+        self._hand(participant, _render_event(
+            {"eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": deadline_ms}))
+
+    def _hand(self, participant: str, message: bytes) -> None:
+        if participant in self._pending:
+            self._answer(participant, message)
+        else:
+            self._early[participant] = message
+
+    def _answer(self, participant: str, message: bytes) -> None:
+        self._pending.pop(participant).respond_raw(message)
+
+    def forget(self) -> None:
+        """The guest's processes are gone: nobody waits any more and every identifier is void."""
+        self._pending.clear()
+        self._early.clear()
+        self._extensions.clear()
+
+
+class _Registration(msgspec.Struct):
+    events: list[str] = []
+    configurationKeys: list[str] = []
+
+
+_REGISTER_MESSAGES = {
+    "Extension.RegistrationClosed": "Extension registration closed already",
+    "Extension.InvalidExtensionState": "Extension with this name already registered",
+    "Extension.TooManyExtensions": f"Extension limit ({limits.MAX_EXTENSIONS}) reached",
+    "Extension.InvalidEventType": "SHUTDOWN event is not supported for internal extensions",
+}
+
+
+def _render_next(invocation: Invocation, deadline_ms: int) -> bytes:
+    head = (
+        f"HTTP/1.1 200 OK\r\nContent-Type: {invocation.content_type}\r\n"
+        f"Lambda-Runtime-Aws-Request-Id: {invocation.request_id}\r\n"
+        f"Lambda-Runtime-Deadline-Ms: {deadline_ms}\r\n"
+        f"Lambda-Runtime-Invoked-Function-Arn: {invocation.invoked_arn}\r\n"
+    )
+    if invocation.trace_id:
+        head += f"Lambda-Runtime-Trace-Id: {invocation.trace_id}\r\n"
+    if invocation.client_context:
+        head += f"Lambda-Runtime-Client-Context: {invocation.client_context}\r\n"
+    return f"{head}Content-Length: {len(invocation.payload)}\r\n\r\n".encode() + invocation.payload
+
+
+def _render_event(event: dict[str, object]) -> bytes:
+    body = msgspec.json.encode(event)
+    head = (f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+            f"Lambda-Extension-Event-Identifier: {uuid.uuid4()}\r\nContent-Length: {len(body)}\r\n\r\n")  # fmt: skip
+    return head.encode() + body
+
+
+def _posted_error(request: Request) -> Outcome:
+    error_type = function_error_type(request.headers.get("lambda-runtime-function-error-type", ""))
+    if request.oversize:
+        too_large = outcomes.response_too_large(limits.RESPONSE_PAYLOAD_BYTES)
+        return Outcome(OutcomeKind.FUNCTION_ERROR, too_large.payload, error_type=error_type)
+    return Outcome(OutcomeKind.FUNCTION_ERROR, request.body, "application/json", error_type)
+
+
+def _refuse(request: Request, status: int, error_type: str, message: str) -> None:
+    if not error_type:
+        request.respond(status, message.encode(), content_type="text/plain")
+        return
+    request.respond(status, msgspec.json.encode({"errorMessage": message, "errorType": error_type}))
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

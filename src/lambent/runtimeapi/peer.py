@@ -1,0 +1,48 @@
+"""Who is at the other end of a loopback connection: the uid that owns the peer's socket, asked of the kernel.
+
+Loopback is shared by all environments on the host's network, so an address proves nothing. One `sock_diag` request
+(netlink, linux/inet_diag.h) names the exact four-tuple and returns one socket. Linux only.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_NLM_F_REQUEST = 1
+_NLMSG_ERROR = 2
+_ANY_COOKIE = b"\xff" * 8
+_HEADER = struct.Struct("=LHHLL")
+_ALL_STATES = 0xFFFFFFFF
+#: offset of idiag_uid in the answer: netlink header, four bytes, socket id, expires, rqueue, wqueue
+_UID_AT = 16 + 4 + 48 + 12
+
+
+class PeerLookup:
+    """A netlink socket for repeated questions."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
+        self._socket.settimeout(1.0)
+
+    def uid(self, peer: tuple[str, int], own: tuple[str, int]) -> int | None:
+        """The uid of the socket at `peer` that talks to `own`; None when the kernel knows none (it has gone)."""
+        sockid = struct.pack(">HH", peer[1], own[1])
+        sockid += socket.inet_aton(peer[0]).ljust(16, b"\0") + socket.inet_aton(own[0]).ljust(16, b"\0")
+        sockid += struct.pack("=L", 0) + _ANY_COOKIE
+        request = struct.pack("=BBBBL", socket.AF_INET, socket.IPPROTO_TCP, 0, 0, _ALL_STATES) + sockid
+        head = _HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0)
+        try:
+            self._socket.send(head + request)
+            answer = self._socket.recv(4096)
+        except OSError:
+            return None
+        kind = _HEADER.unpack_from(answer)[1]
+        if kind == _NLMSG_ERROR or len(answer) < _UID_AT + 4:
+            return None
+        return int(struct.unpack_from("=L", answer, _UID_AT)[0])
+
+    def close(self) -> None:
+        self._socket.close()

@@ -1,0 +1,70 @@
+"""The Worker contract: one machine's environments, as the dispatcher sees them. A future process boundary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lambent.core.model import FunctionVersion, Invocation, Outcome
+
+
+class PreparationFailed(Exception):
+    """A function cannot be made ready. `code` is a StateReasonCode of the model, `reason` one line for its owner."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+        self.reason = reason
+
+
+@dataclass(slots=True, eq=False)
+class Served:
+    """Where and how an invocation was served, for the headers of its answer."""
+
+    environment_id: str
+    cold: bool
+    log_tail: bytes = b""  #: the last 4 KB of the log, when the invocation asked for it
+
+
+class Owner(Protocol):
+    """The dispatcher, as a worker reports to it. Every call is made from the event loop."""
+
+    def replied(self, invocation: Invocation, outcome: Outcome, served: Served) -> None: ...
+
+    def idle(self, number: int) -> None: ...
+
+    def gone(self, number: int) -> None:
+        """The environment can serve nobody any more. Its destruction may still be under way."""
+        ...
+
+
+class Worker(Protocol):
+    def start(self, number: int, invocation: Invocation) -> None: ...
+
+    def assign(self, number: int, invocation: Invocation) -> None: ...
+
+    def retire(self, number: int, reason: str, *, force: bool = False) -> None: ...
+
+    def environments(self) -> list[dict[str, Any]]:
+        """Every environment that exists, as `/_lambent/environments` shows it."""
+        ...
+
+    def story(self, environment_id: str) -> dict[str, Any] | None:
+        """The life of one environment, also of a recently ended one; None when it is not known."""
+        ...
+
+    def find(self, environment_id: str) -> int | None:
+        """The number of a living environment."""
+        ...
+
+    def memory(self) -> tuple[int, bool] | None:
+        """Bytes charged to all environments, and whether one was refused memory since the last call; None: unknown."""
+        ...
+
+    async def prepare(self, function: FunctionVersion) -> FunctionVersion:
+        """Unpack the code and make the runtime ready, or raise PreparationFailed."""
+        ...
+
+    async def stop(self) -> None:
+        """Wait until every environment is destroyed."""
+        ...

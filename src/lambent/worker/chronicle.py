@@ -1,0 +1,149 @@
+"""What one environment leaves behind to read: its log stream, the tail for the caller, and its list of invocations.
+
+Guest output and platform records meet here in the order in which they happened: before each record the pipes are
+drained (bounded), so that what a function printed stands before its END and REPORT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from typing import Any
+
+from lambent import limits
+from lambent.clock import rfc3339
+from lambent.core import effects as do
+from lambent.core.model import FunctionVersion, InitPhase, Invocation
+from lambent.runtimes.prepared import BootstrapMissing
+from lambent.sandbox.base import Process
+from lambent.telemetry import records
+from lambent.telemetry.capture import Allowance, Capture
+from lambent.worker.parts import Parts
+
+#: Invocations whose figures a story shows.
+BILLS_KEPT = 100
+#: Most bytes of a pipe that are read before a record (design, section 8: Logs).
+DRAIN_BYTES = 65_536
+
+
+class Chronicle:
+    """One environment's log stream. `created_wall` dates it, as on AWS."""
+
+    def __init__(self, parts: Parts, environment_id: str, function: FunctionVersion, created_wall: float) -> None:
+        self._parts = parts
+        self._function = function
+        self._logs = parts.logs
+        self._clock = parts.clock
+        day = rfc3339(created_wall)[:10].replace("-", "/")
+        named = "" if function.log_group == f"/aws/lambda/{function.name}" else function.name
+        self.log_stream = f"{day}/{named}[{function.version}]{os.urandom(16).hex()}"
+        self.bills: deque[dict[str, Any]] = deque(maxlen=BILLS_KEPT)
+        self._tail: deque[bytes] = deque()
+        self._tail_bytes = 0
+        self._tailing = False
+        self._start_wall = created_wall
+        self._loop = asyncio.get_running_loop()
+        self._allowance = Allowance(parts.clock.monotonic)
+        self._captures: dict[int, tuple[Capture, Capture]] = {}
+
+    # Guest output
+
+    def listen(self, process: Process) -> None:
+        """Read a process's output until it ends."""
+        self._captures[process.pid] = (
+            Capture(process.stdout, self._loop, self._line, self._allowance),
+            Capture(process.stderr, self._loop, self._line, self._allowance),
+        )
+
+    def stop_listening(self, process: Process) -> None:
+        """The process has ended: take what is left in its pipes."""
+        for capture in self._captures.pop(process.pid, ()):
+            capture.close()
+
+    def _line(self, line: bytes) -> None:
+        self._write(line.decode("utf-8", "replace"))
+
+    def _drain(self) -> None:
+        for pair in self._captures.values():
+            for capture in pair:
+                capture.drain(DRAIN_BYTES)
+                capture.flush()
+
+    def _write(self, text: str) -> None:
+        if not text:
+            return
+        self._logs.append(self._function.log_group, self.log_stream, int(self._clock.wall() * 1000), text)
+        if self._tailing:
+            data = text.encode("utf-8", "replace")
+            self._tail.append(data)
+            self._tail_bytes += len(data)
+            while self._tail_bytes - len(self._tail[0]) >= limits.LOG_TAIL_BYTES:
+                self._tail_bytes -= len(self._tail.popleft())
+
+    def tail(self) -> bytes:
+        """The last 4 KB of the invocation's log."""
+        return b"".join(self._tail)[-limits.LOG_TAIL_BYTES :]
+
+    # Platform records
+
+    def _record(self, record: records.Record) -> None:
+        function = self._function
+        self._write(records.log_line(record, self._clock.wall(), function.log_format, function.system_log_level))
+
+    def init_started(self, phase: InitPhase) -> None:
+        """The environment's first Init (a repeated one writes nothing); its output is part of the first caller's tail."""
+        self._tailing = True
+        function = self._function
+        runtime = self._parts.runtimes.get(function.runtime)
+        self._record(records.InitStart("on-demand", phase, runtime.version_label, function.name, function.version,
+                                       self.log_stream, function.memory_mib, runtime.version_arn))
+
+    def init_ended(self, report: do.ReportInit) -> None:
+        self._drain()
+        self._record(records.InitReport("on-demand", report.phase, report.status, report.duration_ms,
+                                        report.error_type))
+
+    def started(self, invocation: Invocation) -> None:
+        self._start_wall = self._clock.wall()
+        if not invocation.reply_after_report:
+            self._tailing = False
+        elif not self._tailing:
+            self._tailing = True
+            self._tail.clear()
+            self._tail_bytes = 0
+        self._record(records.Start(invocation.request_id, self._function.version, invocation.trace_id))
+
+    def ended(self, report: do.ReportEnd, memory_peak_bytes: int | None) -> None:
+        """END and REPORT. A handler's own error without a type from the runtime shows no Status in the text."""
+        self._drain()
+        function, invocation = self._function, report.invocation
+        self._record(records.End(invocation.request_id))
+        used = min(records.memory_mb(memory_peak_bytes), function.memory_mib)
+        shown = "success" if report.status == "error" and not report.error_type else report.status
+        self._record(records.Report(invocation.request_id, shown, report.bill, function.memory_mib, used,
+                                    report.error_type, invocation.trace_id))
+        self._tailing = False
+        self.bills.append({
+            "request_id": invocation.request_id,
+            "started_at": rfc3339(self._start_wall),
+            "duration_ms": report.bill.duration_ms,
+            "billed_ms": report.bill.billed_ms,
+            "init_ms": report.bill.init_ms,
+            "status": report.status,
+            "memory_mib": function.memory_mib,
+            "max_memory_mib": used,
+            "cost_usd": invocation_usd(report.bill.billed_ms, function.memory_mib,
+                                       architecture=function.architecture, ephemeral_mib=function.ephemeral_mib),
+        })
+
+    def entrypoint_missing(self, report: do.ReportEntrypoint) -> None:
+        self._write(BootstrapMissing(report.candidates).log_line(report.request_id))
+
+    def close(self) -> None:
+        """Let go of every pipe."""
+        for pair in self._captures.values():
+            for capture in pair:
+                capture.close()
+        self._captures.clear()
+

@@ -1,0 +1,342 @@
+"""The live body of `core.environment`: performs its effects on a sandbox and feeds back what happened.
+
+It decides nothing. `feed` is synchronous: an event goes to the inbox, and unless a step is under way the inbox is
+drained, so that one step ends before the next begins, whoever feeds. Long effects are tasks that end by feeding an
+event. On the warm path there is no task and no future: three events, and one pass over their effects each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from lambent.clock import Clock
+from lambent.core import effects as do
+from lambent.core.environment import Environment, Phase, State
+from lambent.core.events import (
+    RUNTIME,
+    DeadlinePassed,
+    EntrypointMissing,
+    Event,
+    InvocationAssigned,
+    ProcessesEnded,
+    ProcessExited,
+    RetireRequested,
+    SandboxCreated,
+    SandboxFailed,
+    Started,
+)
+from lambent.core.model import ExitStatus, FunctionVersion, Invocation
+from lambent.http1 import Connection
+from lambent.runtimeapi.app import BODY_LIMIT, RuntimeApi
+from lambent.runtimes.prepared import BootstrapMissing
+from lambent.sandbox.base import Process, Sandbox, SandboxError
+from lambent.worker.base import Served
+from lambent.worker.chronicle import Chronicle
+from lambent.worker.parts import Parts
+
+SIGTERM = 15
+
+
+class Driver:
+    """One environment. `number` is the scheduler's, `id` what people see."""
+
+    def __init__(self, number: int, environment_id: str, function: FunctionVersion, parts: Parts) -> None:
+        self.number = number
+        self.id = environment_id
+        self.function = function
+        self.machine = Environment(function.timeout_s)
+        self.sandbox: Sandbox | None = None
+        self.created_wall = parts.clock.wall()
+        self.last_used_wall = self.created_wall
+        self.invocations = 0
+        self.chronicle = Chronicle(parts, environment_id, function, self.created_wall)
+        self._parts = parts
+        self._clock: Clock = parts.clock
+        self._loop = asyncio.get_running_loop()
+        self._api = RuntimeApi(self)
+        self._server: asyncio.Server | None = None
+        self._connections: set[Connection] = set()
+        self._processes: dict[str, Process] = {}
+        self._inbox: deque[Event] = deque()
+        self._stepping = False
+        self._deadline: tuple[float, int] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # What the Runtime API asks (runtimeapi.app.Lifecycle)
+
+    def now(self) -> float:
+        return self._clock.monotonic()
+
+    def refusal(self, event: Event) -> str | None:
+        return self.machine.refusal(event)
+
+    def runtime_state(self) -> State:
+        return self.machine.runtime
+
+    def is_external(self, name: str) -> bool:
+        return name in self.machine.external
+
+    # Events in, effects out
+
+    def start(self, invocation: Invocation | None) -> None:
+        self.feed(Started(self.now(), invocation))
+
+    def assign(self, invocation: Invocation) -> None:
+        self.feed(InvocationAssigned(self.now(), invocation))
+
+    def retire(self, reason: str, force: bool = False) -> None:
+        self.feed(RetireRequested(self.now(), reason, force))
+
+    def feed(self, event: Event) -> None:
+        """Apply an event and perform what follows from it."""
+        self._inbox.append(event)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._inbox:
+                for effect in self.machine.handle(self._inbox.popleft()):
+                    _PERFORM[type(effect)](self, effect)
+        finally:
+            self._stepping = False
+
+    def _feed_late(self, event: Event) -> None:
+        """Feed what an effect led to, unless the environment has moved on meanwhile."""
+        if self.machine.phase is not Phase.GONE and self.machine.refusal(event) is None:
+            self.feed(event)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _failed(self, error: Exception) -> None:
+        self._parts.complain(f"environment {self.id}: {error}")
+        self._feed_late(SandboxFailed(self.now(), str(error)))
+
+    # The sandbox and its processes
+
+    def _create_sandbox(self, _: do.CreateSandbox) -> None:
+        self._spawn(self._create())
+
+    async def _create(self) -> None:
+        parts = self._parts
+        try:
+            sandbox = await parts.create_sandbox(self.id, self.function, self._died)
+        except (SandboxError, OSError) as error:
+            self._failed(error)
+            parts.ended(self)
+            return
+        self.sandbox = sandbox
+        if self.machine.phase is Phase.GONE:
+            await sandbox.destroy("gone before it was made")
+            parts.ended(self)
+            return
+        self._server = await self._loop.create_server(self._connection, sock=sandbox.api_socket)
+        self._feed_late(SandboxCreated(self.now(), parts.extensions(self.function)))
+
+    def _died(self, reason: str) -> None:
+        self._failed(SandboxError(reason))
+
+    def _connection(self) -> Connection:
+        connection = Connection(self._api.on_request, self._loop, BODY_LIMIT, self._connections.discard,
+                                self._stranger, timeout_s=None)
+        self._connections.add(connection)
+        return connection
+
+    def _stranger(self, connection: Connection) -> str | None:
+        """Refuse a connection that does not come from this environment's own user."""
+        sandbox = self.sandbox
+        if sandbox is None or sandbox.guest_uid is None or self._parts.peers is None:
+            return None
+        if self._parts.network == "isolated":
+            return None  # nobody else is on that network
+        own = sandbox.api_address.rsplit(":", 1)
+        uid = self._parts.peers.uid(connection.peer, (own[0], int(own[1])))
+        return None if uid == sandbox.guest_uid else f"uid {uid}"
+
+    def _launch(self, effect: do.Launch) -> None:
+        self._spawn(self._run(effect.participant))
+
+    async def _run(self, participant: str) -> None:
+        sandbox = self.sandbox
+        assert sandbox is not None
+        try:
+            spec = self._parts.process_spec(self.function, sandbox, self.chronicle.log_stream, participant)
+            process = await sandbox.run(spec, lambda exit: self._exited(participant, exit))
+        except BootstrapMissing as missing:
+            self._feed_late(EntrypointMissing(self.now(), missing.candidates))
+            return
+        except (SandboxError, OSError) as error:
+            self._failed(error)
+            return
+        self._processes[participant] = process
+        self.chronicle.listen(process)
+
+    def _exited(self, participant: str, exit: ExitStatus) -> None:
+        process = self._processes.pop(participant, None)
+        if process is not None:
+            self.chronicle.stop_listening(process)
+        if self.machine.phase is not Phase.GONE:
+            self.feed(ProcessExited(self.now(), exit, participant))
+
+    def _signal_runtime(self, _: do.SignalRuntime) -> None:
+        process = self._processes.get(RUNTIME)
+        if process is not None and self.sandbox is not None:
+            self.sandbox.signal(process.pid, SIGTERM)
+
+    def _terminate(self, _: do.Terminate) -> None:
+        self._spawn(self._kill())
+
+    async def _kill(self) -> None:
+        assert self.sandbox is not None
+        try:
+            await self.sandbox.kill()
+        except SandboxError as error:
+            self._failed(error)
+            return
+        self._api.forget()
+        for connection in list(self._connections):
+            connection.abort()
+        self._feed_late(ProcessesEnded(self.now()))
+
+    def _destroy(self, effect: do.Destroy) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._parts.owner.gone(self.number)
+        if self.sandbox is not None:
+            self._spawn(self._take_away(effect.reason))
+        # else it is still being made, and `_create` takes it away
+
+    async def _take_away(self, reason: str) -> None:
+        assert self.sandbox is not None
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.abort()
+        await self.sandbox.destroy(reason)
+        for process in self._processes.values():
+            self.chronicle.stop_listening(process)
+        self._processes.clear()
+        self._parts.ended(self)
+
+    # The warm path
+
+    def _deliver(self, effect: do.Deliver) -> None:
+        wall = self._clock.wall()
+        if effect.participant == RUNTIME:
+            self.invocations += 1
+            self.last_used_wall = wall
+        deadline_ms = int((wall + effect.deadline - self._clock.monotonic()) * 1000)
+        self._api.deliver(effect.participant, effect.invocation, deadline_ms)
+
+    def _deliver_shutdown(self, effect: do.DeliverShutdown) -> None:
+        deadline_ms = int((self._clock.wall() + effect.deadline - self._clock.monotonic()) * 1000)
+        self._api.deliver_shutdown(effect.participant, effect.reason, deadline_ms)
+
+    def _reply(self, effect: do.Reply) -> None:
+        invocation = effect.invocation
+        served = Served(self.id, self.invocations <= 1)
+        if invocation.reply_after_report:
+            served.log_tail = self.chronicle.tail()
+        self._parts.owner.replied(invocation, effect.outcome, served)
+        # Whoever wanted the bytes has them; the journals keep the objects.
+        invocation.payload = b""
+        effect.outcome.payload = b""
+
+    def _freeze(self, _: do.Freeze) -> None:
+        assert self.sandbox is not None
+        try:
+            self.sandbox.freeze()
+        except SandboxError as error:
+            self._failed(error)
+
+    def _thaw(self, _: do.Thaw) -> None:
+        assert self.sandbox is not None
+        try:
+            self.sandbox.thaw()
+        except SandboxError as error:
+            self._failed(error)
+
+    def _limit_cpu(self, _: do.LimitCpu) -> None:
+        assert self.sandbox is not None
+        self.sandbox.limit_cpu(True)
+
+    def _announce(self, _: do.Announce) -> None:
+        self._parts.owner.idle(self.number)
+
+    # Deadlines: one timer, pushed back lazily, since nearly every deadline is cleared long before it passes
+
+    def _set_deadline(self, effect: do.SetDeadline) -> None:
+        self._deadline = (effect.deadline, effect.epoch)
+        if self._timer is None or self._timer_at > effect.deadline:
+            self._arm(effect.deadline)
+
+    def _clear_deadline(self, _: do.ClearDeadline) -> None:
+        self._deadline = None
+
+    def _arm(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._loop.call_later(max(0.0, at - self._clock.monotonic()), self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        deadline, epoch = self._deadline
+        now = self.now()
+        if now < deadline:
+            self._arm(deadline)
+        else:
+            self._deadline = None
+            self.feed(DeadlinePassed(now, epoch))
+
+    # Records
+
+    def _report_init_start(self, effect: do.ReportInitStart) -> None:
+        self.chronicle.init_started(effect.phase)
+
+    def _report_init(self, effect: do.ReportInit) -> None:
+        self.chronicle.init_ended(effect)
+
+    def _report_start(self, effect: do.ReportStart) -> None:
+        self.chronicle.started(effect.invocation)
+
+    def _report_end(self, effect: do.ReportEnd) -> None:
+        assert self.sandbox is not None
+        self.chronicle.ended(effect, self.sandbox.usage().memory_peak_bytes)
+
+    def _report_entrypoint(self, effect: do.ReportEntrypoint) -> None:
+        self.chronicle.entrypoint_missing(effect)
+
+
+_PERFORM: dict[type, Callable[[Driver, Any], None]] = {
+    do.CreateSandbox: Driver._create_sandbox,
+    do.Launch: Driver._launch,
+    do.Deliver: Driver._deliver,
+    do.DeliverShutdown: Driver._deliver_shutdown,
+    do.Reply: Driver._reply,
+    do.SetDeadline: Driver._set_deadline,
+    do.ClearDeadline: Driver._clear_deadline,
+    do.Freeze: Driver._freeze,
+    do.Thaw: Driver._thaw,
+    do.LimitCpu: Driver._limit_cpu,
+    do.SignalRuntime: Driver._signal_runtime,
+    do.Terminate: Driver._terminate,
+    do.Destroy: Driver._destroy,
+    do.Announce: Driver._announce,
+    do.ReportInitStart: Driver._report_init_start,
+    do.ReportInit: Driver._report_init,
+    do.ReportStart: Driver._report_start,
+    do.ReportEnd: Driver._report_end,
+    do.ReportEntrypoint: Driver._report_entrypoint,
+}
+assert set(_PERFORM) == set(do.Effect.__args__)  # every effect has its performer

@@ -1,0 +1,160 @@
+"""The worker in this process: makes drivers, keeps them by number, and remembers the stories of those that ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from typing import Any
+
+from lambent.clock import Clock, rfc3339
+from lambent.core.environment import Phase
+from lambent.core.model import FunctionVersion, Invocation
+from lambent.errors import ApiError
+from lambent.runtimeapi.peer import PeerLookup
+from lambent.runtimes.catalog import RuntimeUnavailable
+from lambent.runtimes.preparation import Runtimes
+from lambent.sandbox.base import SandboxBackend
+from lambent.telemetry.logs import LogStore
+from lambent.worker.base import Owner, PreparationFailed
+from lambent.worker.driver import Driver
+from lambent.worker.packages import PackageStore
+from lambent.worker.parts import Parts
+
+#: Stories of ended environments that can still be asked for.
+STORIES_KEPT = 200
+
+
+class LocalWorker:
+    """See `worker.base.Worker`."""
+
+    def __init__(self, *, clock: Clock, backend: SandboxBackend, runtimes: Runtimes, packages: PackageStore,
+                 logs: LogStore, owner: Owner, network: str) -> None:
+        peers = PeerLookup() if os.uname().sysname == "Linux" else None
+        self._parts = Parts(clock, backend, runtimes, packages, logs, owner, network, peers, self._ended)
+        self._clock = clock
+        #: one for each environment that is not GONE or whose destruction is under way
+        self._drivers: dict[int, Driver] = {}
+        self._numbers: dict[str, int] = {}
+        self._past: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._run = os.urandom(3).hex()  # tells the environments of this start from those of earlier ones
+        self._refused_before = 0
+
+    def start(self, number: int, invocation: Invocation) -> None:
+        environment_id = f"{self._run}-{number}"
+        driver = Driver(number, environment_id, invocation.function, self._parts)
+        self._drivers[number] = driver
+        self._numbers[environment_id] = number
+        self._empty.clear()
+        driver.start(invocation)
+
+    def assign(self, number: int, invocation: Invocation) -> None:
+        self._drivers[number].assign(invocation)
+
+    def retire(self, number: int, reason: str, *, force: bool = False) -> None:
+        driver = self._drivers.get(number)
+        if driver is not None:
+            driver.retire(reason, force)
+
+    def _ended(self, driver: Driver) -> None:
+        if self._drivers.pop(driver.number, None) is None:
+            return
+        driver.chronicle.close()
+        del self._numbers[driver.id]
+        self._past[driver.id] = self._render(driver)
+        while len(self._past) > STORIES_KEPT:
+            self._past.popitem(last=False)
+        if not self._drivers:
+            self._empty.set()
+
+    # What people see
+
+    def environments(self) -> list[dict[str, Any]]:
+        return [self._row(driver) for driver in self._drivers.values() if driver.machine.phase is not Phase.GONE]
+
+    def _row(self, driver: Driver) -> dict[str, Any]:
+        sandbox = driver.sandbox
+        usage = sandbox.usage() if sandbox is not None else None
+        return {
+            "id": driver.id,
+            "function_name": driver.function.name,
+            "version": driver.function.version,
+            "phase": driver.machine.phase.value,
+            "frozen": sandbox.is_frozen() if sandbox is not None else False,
+            "sandbox": self._parts.backend.name,
+            "pids": list(usage.pids) if usage is not None else [],
+            "created_at": rfc3339(driver.created_wall),
+            "last_used_at": rfc3339(driver.last_used_wall),
+            "invocations": driver.invocations,
+            "init_type": driver.machine.init_type,
+            "memory_bytes": usage.memory_bytes if usage is not None else None,
+            "memory_peak_bytes": usage.memory_peak_bytes if usage is not None else None,
+            "cpu_us": usage.cpu_us if usage is not None else None,
+        }
+
+    def guest_uids(self) -> frozenset[int]:
+        """The host's uids of all guests, where guests have uids of their own."""
+        sandboxes = [driver.sandbox for driver in self._drivers.values() if driver.sandbox is not None]
+        return frozenset(sandbox.guest_uid for sandbox in sandboxes if sandbox.guest_uid is not None)
+
+    def find(self, environment_id: str) -> int | None:
+        return self._numbers.get(environment_id)
+
+    def story(self, environment_id: str) -> dict[str, Any] | None:
+        number = self._numbers.get(environment_id)
+        return self._render(self._drivers[number]) if number is not None else self._past.get(environment_id)
+
+    def _render(self, driver: Driver) -> dict[str, Any]:
+        # Monotonic times of the journal become wall times by the clocks' present distance.
+        shift = self._clock.wall() - self._clock.monotonic()
+        steps = [
+            step | {"at": rfc3339(step["at"] + shift),
+                    "offset_ms": round((step["at"] + shift - driver.created_wall) * 1000, 3)}
+            for step in driver.machine.journal.steps()
+        ]  # fmt: skip
+        return {
+            "id": driver.id,
+            "function_name": driver.function.name,
+            "version": driver.function.version,
+            "log_group": driver.function.log_group,
+            "log_stream": driver.chronicle.log_stream,
+            "phase": driver.machine.phase.value,
+            "created_at": rfc3339(driver.created_wall),
+            "steps": steps,
+            "invocations": list(driver.chronicle.bills),
+        }
+
+    def memory(self) -> tuple[int, bool] | None:
+        used = self._parts.backend.memory_bytes()
+        if used is None:
+            return None
+        refused = self._parts.backend.memory_events() or 0
+        grown = refused > self._refused_before
+        self._refused_before = refused
+        return used, grown
+
+    # Before and after
+
+    async def prepare(self, function: FunctionVersion) -> FunctionVersion:
+        try:
+            await self._parts.packages.unpack(function.code_sha256)
+        except ApiError as error:
+            raise PreparationFailed("InvalidZipFileException", error.message) from None
+        except OSError as error:
+            raise PreparationFailed("InternalError", f"The code cannot be unpacked: {error}") from None
+        try:
+            runtime = await self._parts.runtimes.prepare(function.runtime)
+        except RuntimeUnavailable as error:
+            raise PreparationFailed(error.code, str(error)) from None
+        if runtime.actual != runtime.identifier:
+            self._parts.complain(f"{function.name}: {runtime.identifier} is not on this host; {runtime.actual} serves")
+        if function.architecture == "arm64" and os.uname().machine == "x86_64":
+            self._parts.complain(f"{function.name}: arm64 code runs on this x86_64 host; native parts will not load")
+        return function
+
+    async def stop(self) -> None:
+        await self._empty.wait()
+        if self._parts.peers is not None:
+            self._parts.peers.close()

@@ -1,0 +1,75 @@
+"""What an environment's driver is given: the host's facilities, and the questions that need more than one of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lambent.clock import Clock
+from lambent.core.events import RUNTIME
+from lambent.core.model import FunctionVersion
+from lambent.runtimeapi.peer import PeerLookup
+from lambent.runtimes.catalog import RuntimeUnavailable
+from lambent.runtimes.preparation import Runtimes
+from lambent.runtimes.prepared import PreparedRuntime
+from lambent.sandbox.base import ProcessSpec, Sandbox, SandboxBackend, SandboxError
+from lambent.telemetry.logs import LogStore
+from lambent.worker import layout
+from lambent.worker.base import Owner
+from lambent.worker.packages import PackageStore
+
+if TYPE_CHECKING:
+    from lambent.worker.driver import Driver
+
+
+@dataclass(slots=True, eq=False)
+class Parts:
+    """Shared by all drivers of a worker."""
+
+    clock: Clock
+    backend: SandboxBackend
+    runtimes: Runtimes
+    packages: PackageStore
+    logs: LogStore
+    owner: Owner
+    network: str
+    peers: PeerLookup | None
+    ended: Callable[[Driver], None]
+
+    async def create_sandbox(self, environment_id: str, function: FunctionVersion,
+                             on_death: Callable[[str], None]) -> Sandbox:
+        """A sandbox with this function's code, interpreter and runtime. Raises SandboxError or OSError."""
+        task = await self.packages.unpack(function.code_sha256)
+        runtime = await self._runtime(function)
+        spec = layout.sandbox_spec(environment_id, function, runtime, task, self.network)
+        return await self.backend.create(spec, on_death)
+
+    async def _runtime(self, function: FunctionVersion) -> PreparedRuntime:
+        # At once for one that this server prepared; after a restart, or when a cache was emptied, it is made here.
+        try:
+            return await self.runtimes.prepare(function.runtime)
+        except RuntimeUnavailable as error:
+            raise SandboxError(str(error)) from None
+
+    def extensions(self, function: FunctionVersion) -> tuple[str, ...]:
+        """External extensions to launch. They come with layers, which functions cannot have yet."""
+        return ()
+
+    def process_spec(self, function: FunctionVersion, sandbox: Sandbox, log_stream: str,
+                     participant: str) -> ProcessSpec:
+        """How to start the runtime or an extension. Raises BootstrapMissing."""
+        runtime = self.runtimes.get(function.runtime)
+        places = sandbox.places
+        row = layout.variables(function, runtime, places, api_address=sandbox.api_address, log_stream=log_stream,
+                               init_type="on-demand")
+        if participant != RUNTIME:
+            command: tuple[str, ...] = (f"{places.opt}/extensions/{participant}",)
+            return ProcessSpec(command, layout.extension_variables(row), places.task)
+        task = self.packages.path(function.code_sha256)
+        return ProcessSpec(runtime.command(places, function, task=task, opt=None), row, places.task)
+
+    def complain(self, line: str) -> None:
+        """One line for the operator."""
+        print(f"lambent: {line}", file=sys.stderr, flush=True)
