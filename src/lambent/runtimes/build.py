@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,6 +23,7 @@ from lambent.runtimes.interpreters import Interpreter
 _SOURCES: Final = Path(__file__).parent / "bootstrap"
 #: A folder of the runtime folder that hides the host's own packages.
 EMPTY: Final = ".empty"
+_attempts = itertools.count()
 
 
 def fingerprint(*texts: str) -> str:
@@ -45,7 +47,7 @@ async def build(cache_dir: Path, interpreter: Interpreter, environ: Mapping[str,
                 raise RuntimeUnavailable(f"{recipe.what} are not in {root}, and the server is offline; "
                                          "start it once with network access")
             await _make(installed, lambda folder: recipe.install(folder, environ))
-        await _make(place, lambda folder: asyncio.to_thread(_compose, folder, installed, sources, interpreter))
+        await _make(place, lambda folder: _compose(folder, installed, sources, interpreter, environ))
     except OSError as error:
         raise RuntimeUnavailable(f"{error.filename or root}: {error.strerror}; the cache folder must be writable"
                                  ) from None
@@ -55,8 +57,8 @@ async def build(cache_dir: Path, interpreter: Interpreter, environ: Mapping[str,
 async def _make(place: Path, fill: Callable[[Path], Awaitable[None]]) -> None:
     """Fill a folder beside `place` and rename it there; if another process was faster, theirs stays."""
     _sweep(place.parent)
-    folder = place.parent / f".making-{os.getpid()}-{place.name}"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = place.parent / f".making-{os.getpid()}-{next(_attempts)}-{place.name}"
+    shutil.rmtree(folder, ignore_errors=True)  # of a dead process that had our pid
     folder.mkdir(mode=0o755)
     try:
         await fill(folder)
@@ -87,17 +89,19 @@ def _contents(folder: Path) -> list[str]:
             for text in (str(file.relative_to(folder)), file.read_text())]
 
 
-def _compose(folder: Path, installed: Path, sources: Path, interpreter: Interpreter) -> None:
+async def _compose(folder: Path, installed: Path, sources: Path, interpreter: Interpreter,
+                   environ: Mapping[str, str]) -> None:
     """The runtime folder: hard links to the packages, copies of our bootstrap."""
-    shutil.copytree(installed, folder, copy_function=_link, dirs_exist_ok=True, symlinks=True)
-    shutil.copytree(sources, folder, copy_function=shutil.copyfile, dirs_exist_ok=True,
-                    ignore=shutil.ignore_patterns("__pycache__"))
+    await asyncio.to_thread(shutil.copytree, installed, folder, copy_function=_link, dirs_exist_ok=True, symlinks=True)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(sources, folder, copy_function=shutil.copyfile, dirs_exist_ok=True, ignore=ignored)
     if interpreter.family == "python":
         # AWS's name of the first program; everything in it is in bootstrap.py, too.
         bootstrap = folder / "bootstrap"
         bootstrap.write_text(f"#!/var/lang/bin/python{interpreter.line}\n" + (folder / "bootstrap.py").read_text())
         bootstrap.chmod(0o755)
         (folder / EMPTY).mkdir(exist_ok=True)
+        await packages.byte_compile(interpreter, folder, [folder / "lambent_client.py"], environ)
 
 
 def _link(source: str, target: str) -> None:

@@ -12,12 +12,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lambent.runtimes.catalog import CatalogEntry
 from lambent.runtimes.hosttools import run_tool
 
-PROBE_TIMEOUT_S = 20.0
+PROBE_TIMEOUT_S: Final = 20.0
+SYSTEM_FOLDERS: Final = (Path("/usr/local/bin"), Path("/usr/bin"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def _candidates(entry: CatalogEntry, environ: Mapping[str, str], any_version: bo
     """Files that may be the wanted interpreter, likely ones first. Nothing is known about them yet."""
     python = entry.family == "python"
     names = ["python" + ("3*" if any_version else entry.version)] if python else ["node", "nodejs"]
-    folders = [Path("/usr/local/bin"), Path("/usr/bin")]
+    folders = [*SYSTEM_FOLDERS]
     folders += _version_folders(entry, environ, any_version)
     folders += [Path(part) for part in environ.get("PATH", "").split(":") if part.startswith("/")]
     for folder in folders:

@@ -69,16 +69,26 @@ async def _install_python(folder: Path, interpreter: Interpreter, pins: tuple[st
         raise RuntimeUnavailable(f"python{interpreter.line}: the runtime client and boto3 could not be installed "
                                  f"({outcome.complaint}); {_TRY_AGAIN}")
     shutil.rmtree(folder / "bin", ignore_errors=True)  # scripts with the server's interpreter in their first line
-    clean = {name: value for name, value in environ.items() if not name.startswith("PYTHON")}
-    # The folder is read-only for guests: sources never change, so Python need not look at them.
-    outcome = await run_tool([interpreter.program, "-I", "-m", "compileall", "-q", "-s", folder, "-p", "/var/runtime",
-                              "--invalidation-mode", "unchecked-hash", folder], clean, timeout_s=INSTALL_TIMEOUT_S)
-    if outcome.code == 0:
-        trial = "import sys; sys.path.insert(0, sys.argv[1]); import runtime_client, awslambdaric.bootstrap, boto3"
-        outcome = await run_tool([interpreter.program, "-I", "-c", trial, folder], clean, timeout_s=120)
+    await byte_compile(interpreter, folder, [folder], environ)
+    trial = "import sys; sys.path.insert(0, sys.argv[1]); import runtime_client, awslambdaric.bootstrap, boto3"
+    outcome = await run_tool([interpreter.program, "-I", "-c", trial, folder], _clean(environ), timeout_s=120)
     if outcome.code != 0:
         raise RuntimeUnavailable(f"python{interpreter.line}: the runtime client does not work with "
                                  f"{interpreter.program} ({outcome.complaint})")
+
+
+async def byte_compile(interpreter: Interpreter, folder: Path, what: list[Path], environ: Mapping[str, str]) -> None:
+    """Byte code by the interpreter that will run it. `folder` will stand at /var/runtime."""
+    # It is read-only for guests: sources never change, so Python need not look at them (unchecked-hash).
+    outcome = await run_tool([interpreter.program, "-I", "-m", "compileall", "-q", "-s", folder, "-p", "/var/runtime",
+                              "--invalidation-mode", "unchecked-hash", *what],
+                             _clean(environ), timeout_s=INSTALL_TIMEOUT_S)
+    if outcome.code != 0:
+        raise RuntimeUnavailable(f"{interpreter.program} cannot compile the runtime client ({outcome.complaint})")
+
+
+def _clean(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if not name.startswith("PYTHON")}
 
 
 async def _find_pip(interpreter: Interpreter, environ: Mapping[str, str]) -> str | Path:

@@ -13,6 +13,7 @@ const EXIT_UNCAUGHT_EXCEPTION = 129;
 const EXIT_NEVER_SETTLED = 13; // Node.js's own code for a main module that never settles
 
 const environ = process.env;
+const settled = Promise.resolve();
 let handler = null;
 let invocation = null; // the one that is running
 let idle = false; // waiting for an invocation
@@ -25,7 +26,7 @@ const client = new RuntimeClient(environ.AWS_LAMBDA_RUNTIME_API, (headers, paylo
   else delete environ._X_AMZN_TRACE_ID;
   invocation = new Invocation(headers, finish);
   log.setInvocation(invocation.id, headers["lambda-runtime-aws-tenant-id"]);
-  queueMicrotask(() => invocation.run(handler, payload)); // so that stack traces do not show our socket
+  settled.then(() => invocation.run(handler, payload)); // so that stack traces do not show our socket
 });
 
 function finish(kind, value) {

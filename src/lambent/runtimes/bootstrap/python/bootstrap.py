@@ -32,12 +32,11 @@ def main() -> None:
         if os.path.isdir(folder):
             site.addsitedir(folder)  # for the .pth files of packages
 
-    from awslambdaric import bootstrap  # type: ignore[import-not-found]
-    from awslambdaric.lambda_runtime_client import LambdaRuntimeClient  # type: ignore[import-not-found]
+    from lambent_client import SocketClient  # type: ignore[import-not-found] # first: it chooses how the official package talks
 
-    # As AWS does from 3.12: waiting on another thread lets the main one run signal handlers.
-    client = LambdaRuntimeClient(environ["AWS_LAMBDA_RUNTIME_API"], sys.version_info >= (3, 12))
-    bootstrap.run(environ["_HANDLER"], client)
+    from awslambdaric import bootstrap  # type: ignore[import-not-found] # isort: skip
+
+    bootstrap.run(environ["_HANDLER"], SocketClient(environ["AWS_LAMBDA_RUNTIME_API"]))
 
 
 if __name__ == "__main__":
