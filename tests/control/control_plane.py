@@ -14,12 +14,12 @@ import boto3
 import botocore.config
 
 from lambent.clock import Clock
-from lambent.control.activation import PreparationFailed
 from lambent.control.app import ControlPlane
 from lambent.core.model import FunctionVersion
 from lambent.http1 import Connection
 from lambent.limits import CREATE_REQUEST_BYTES
 from lambent.store.store import Store
+from lambent.worker.base import PreparationFailed
 from lambent.worker.packages import PackageStore
 
 T = TypeVar("T")

@@ -25,6 +25,8 @@ Rule = tuple[Callable[[Any], bool], str]
 _NOT_NULL = "Member must not be null"
 #: Where base64 is decoded in slices, so that other threads get their turn in between. A multiple of four.
 _SLICE = 1 << 20
+#: The year 9999, in which calendars of most languages end.
+_MAX_TIME_S = 253_402_300_800
 
 
 def serialization_error(message: str) -> ApiError:
@@ -106,13 +108,14 @@ class Number(Shape):
 
     def convert(self, value: Any) -> int | float:
         expected = "an Integer" if self.whole else "a Double"
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not _is_number(value):
             raise _mismatch(value, expected)
-        if self.whole and not isinstance(value, int):
+        if self.whole and isinstance(value, float):
             if not value.is_integer():
                 raise serialization_error(f"DECIMAL_VALUE can not be converted to {expected}")
             return int(value)
-        return value
+        number: int | float = value
+        return number
 
 
 class Boolean(Shape):
@@ -130,7 +133,7 @@ class Timestamp(Shape):
     __slots__ = ()
 
     def convert(self, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not _is_number(value) or abs(value) >= _MAX_TIME_S:
             raise _mismatch(value, "a Timestamp")
         return float(value)
 
@@ -311,6 +314,12 @@ def _matcher(pattern: str) -> Callable[[Any], bool]:
         return compiled.fullmatch(value) is not None
 
     return matches
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _mismatch(value: Any, expected: str) -> ApiError:

@@ -1,0 +1,233 @@
+"""CloudWatch Logs through boto3: what `aws logs tail`, paginators and programs that write logs do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from control_plane import Plane, running
+
+from lambent.telemetry import queries
+
+GROUP = "/aws/lambda/f"
+STREAMS = [f"2026/11/21/[$LATEST]{number:032x}" for number in range(3)]
+
+
+@pytest.fixture
+async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
+    async with running(tmp_path) as plane:
+        yield plane
+
+
+def fill(plane: Plane, count: int = 30) -> int:
+    """Events a millisecond apart, in turn over three streams; the time of the first."""
+    first_ms = int(plane.clock.wall() * 1000) - 1000
+    for number in range(count):
+        plane.logs.append(GROUP, STREAMS[number % 3], first_ms + number, f"line {number}\n")
+    return first_ms
+
+
+def refusal(call: Any, **params: Any) -> tuple[str, str]:
+    with pytest.raises(ClientError) as caught:
+        call(**params)
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+async def test_paginator_sees_all_streams_as_one(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    first_ms = fill(plane)
+    monkeypatch.setattr(queries, "SCAN_BYTES", 300)
+
+    def script(logs: Any) -> None:
+        pages = list(logs.get_paginator("filter_log_events").paginate(logGroupName=GROUP))
+        assert len(pages) > 3
+        events = [event for page in pages for event in page["events"]]
+        assert [event["message"] for event in events] == [f"line {number}\n" for number in range(30)]
+        assert [event["timestamp"] for event in events] == list(range(first_ms, first_ms + 30))
+        assert {event["logStreamName"] for event in events} == set(STREAMS)
+        assert len({event["eventId"] for event in events}) == 30
+        assert all(len(event["eventId"]) == 56 for event in events)
+        assert all(event["ingestionTime"] >= event["timestamp"] for event in events)
+
+    await plane.drive(script, "logs")
+
+
+async def test_filter_by_time_stream_and_pattern(plane: Plane) -> None:
+    first_ms = fill(plane)
+
+    def numbers(logs: Any, **params: Any) -> list[int]:
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=GROUP, **params)
+        return [int(event["message"].split()[1]) for page in pages for event in page["events"]]
+
+    def script(logs: Any) -> None:
+        assert numbers(logs, startTime=first_ms + 10, endTime=first_ms + 12) == [10, 11, 12]
+        assert numbers(logs, logStreamNames=[STREAMS[1]], limit=2)[:4] == [1, 4, 7, 10]
+        assert numbers(logs, logStreamNamePrefix=STREAMS[2]) == list(range(2, 30, 3))
+        assert numbers(logs, filterPattern='"line 7"') == [7]
+        assert numbers(logs, filterPattern="line -1 -2") == [0, 3, 4, 5, 6, 7, 8, 9]
+
+    await plane.drive(script, "logs")
+
+
+async def test_identifier_may_be_an_arn(plane: Plane) -> None:
+    fill(plane, 1)
+
+    def script(logs: Any) -> None:
+        (group,) = logs.describe_log_groups()["logGroups"]
+        for arn in (group["arn"], group["logGroupArn"]):
+            assert len(logs.filter_log_events(logGroupIdentifier=arn)["events"]) == 1
+        assert len(logs.describe_log_streams(logGroupIdentifier=group["logGroupArn"])["logStreams"]) == 1
+
+    await plane.drive(script, "logs")
+
+
+async def test_get_log_events_walks_both_ways(plane: Plane) -> None:
+    for number in range(10):
+        plane.logs.append(GROUP, "s", 1_795_000_000_000 + number // 3, str(number))
+
+    def script(logs: Any) -> None:
+        def get(**params: Any) -> Any:
+            return logs.get_log_events(logGroupName=GROUP, logStreamName="s", limit=4, **params)
+
+        def messages(page: Any) -> str:
+            return "".join(event["message"] for event in page["events"])
+
+        tail = get()
+        assert messages(tail) == "6789"
+        before = get(nextToken=tail["nextBackwardToken"])
+        assert messages(before) == "2345"
+        head = get(nextToken=before["nextBackwardToken"])
+        assert messages(head) == "01"
+        nothing = get(nextToken=head["nextBackwardToken"])
+        assert nothing["events"] == [] and nothing["nextBackwardToken"] == head["nextBackwardToken"]
+        start = get(startFromHead=True)
+        assert messages(start) == "0123"
+        assert messages(get(nextToken=start["nextForwardToken"], startFromHead=True)) == "4567"
+        end = get(nextToken=tail["nextForwardToken"])
+        assert end["events"] == [] and end["nextForwardToken"] == tail["nextForwardToken"]
+        assert messages(get(startTime=1_795_000_000_001, endTime=1_795_000_000_002)) == "345"
+
+    await plane.drive(script, "logs")
+    plane.logs.append(GROUP, "s", 1_795_000_000_009, "new")
+
+
+async def test_forward_token_of_an_end_finds_what_comes_later(plane: Plane) -> None:
+    plane.logs.append(GROUP, "s", 1_795_000_000_000, "first")
+
+    def forward(token: str | None) -> Any:
+        def script(logs: Any) -> Any:
+            params = {"nextToken": token} if token else {}
+            return logs.get_log_events(logGroupName=GROUP, logStreamName="s", startFromHead=True, **params)
+
+        return script
+
+    page = await plane.drive(forward(None), "logs")
+    plane.logs.append(GROUP, "s", 1_795_000_000_000, "second")
+    later = await plane.drive(forward(page["nextForwardToken"]), "logs")
+    assert [event["message"] for event in later["events"]] == ["second"]
+
+
+async def test_groups_and_streams_are_listed_in_pages(plane: Plane) -> None:
+    first_ms = fill(plane, 6)
+    for number in range(5):
+        plane.logs.create_group(f"/other/{number}")
+
+    def script(logs: Any) -> None:
+        pages = list(logs.get_paginator("describe_log_groups").paginate(PaginationConfig={"PageSize": 4}))
+        groups = [group for page in pages for group in page["logGroups"]]
+        assert [group["logGroupName"] for group in groups] == [GROUP, *(f"/other/{number}" for number in range(5))]
+        assert groups[0]["arn"] == f"arn:aws:logs:us-east-1:000000000000:log-group:{GROUP}:*"
+        assert groups[0]["storedBytes"] > 0 and groups[1]["storedBytes"] == 0
+        assert len(logs.describe_log_groups(logGroupNamePrefix="/other")["logGroups"]) == 5
+        assert len(logs.describe_log_groups(logGroupNamePattern="her/3")["logGroups"]) == 1
+        orders: tuple[tuple[dict[str, Any], list[str]], ...] = (
+            ({}, STREAMS),
+            ({"descending": True}, STREAMS[::-1]),
+            ({"orderBy": "LastEventTime", "descending": True}, STREAMS[::-1]),
+        )
+        for params, order in orders:
+            pages = list(
+                logs.get_paginator("describe_log_streams").paginate(
+                    logGroupName=GROUP, PaginationConfig={"PageSize": 2}, **params
+                )
+            )
+            streams = [stream for page in pages for stream in page["logStreams"]]
+            assert [stream["logStreamName"] for stream in streams] == order
+        (stream,) = logs.describe_log_streams(logGroupName=GROUP, logStreamNamePrefix=STREAMS[1])["logStreams"]
+        assert stream["firstEventTimestamp"] == first_ms + 1
+        assert stream["lastEventTimestamp"] == first_ms + 4
+        assert stream["arn"].endswith(f":log-group:{GROUP}:log-stream:{STREAMS[1]}")
+
+    await plane.drive(script, "logs")
+
+
+async def test_program_writes_logs_of_its_own(plane: Plane) -> None:
+    def script(logs: Any) -> None:
+        now = int(time.time() * 1000)
+        logs.create_log_group(logGroupName="/mine")
+        logs.create_log_stream(logGroupName="/mine", logStreamName="s")
+        assert refusal(logs.create_log_group, logGroupName="/mine")[0] == "ResourceAlreadyExistsException"
+        assert refusal(logs.create_log_stream, logGroupName="/mine", logStreamName="s")[0] == (
+            "ResourceAlreadyExistsException"
+        )
+        events = [{"timestamp": now + number, "message": f"m{number}"} for number in range(3)]
+        answer = logs.put_log_events(logGroupName="/mine", logStreamName="s", logEvents=events)
+        assert "rejectedLogEventsInfo" not in answer
+        old, new = now - 20 * 86_400_000, now + 3 * 3_600_000
+        for times, rejected in (
+            ([old, old], {"tooOldLogEventEndIndex": 2}),
+            ([now + 5, new, new], {"tooNewLogEventStartIndex": 1}),
+        ):
+            events = [{"timestamp": at, "message": f"at {at}"} for at in times]
+            answer = logs.put_log_events(logGroupName="/mine", logStreamName="s", logEvents=events)
+            assert answer["rejectedLogEventsInfo"] == rejected
+        found = logs.filter_log_events(logGroupName="/mine")["events"]
+        assert [event["message"] for event in found] == ["m0", "m1", "m2", f"at {now + 5}"]
+        logs.delete_log_group(logGroupName="/mine")
+        assert logs.describe_log_groups()["logGroups"] == []
+
+    await plane.drive(script, "logs")
+
+
+async def test_what_does_not_exist_or_fit_is_refused(plane: Plane) -> None:
+    fill(plane, 3)
+    no_group = ("ResourceNotFoundException", "The specified log group does not exist.")
+    no_stream = ("ResourceNotFoundException", "The specified log stream does not exist.")
+
+    def script(logs: Any) -> None:
+        assert refusal(logs.filter_log_events, logGroupName="x") == no_group
+        assert refusal(logs.describe_log_streams, logGroupName="x") == no_group
+        assert refusal(logs.get_log_events, logGroupName="x", logStreamName="s") == no_group
+        assert refusal(logs.delete_log_group, logGroupName="x") == no_group
+        assert refusal(logs.create_log_stream, logGroupName="x", logStreamName="s") == no_group
+        event = {"timestamp": 1, "message": "m"}
+        assert refusal(logs.put_log_events, logGroupName="x", logStreamName="s", logEvents=[event]) == no_group
+        assert refusal(logs.get_log_events, logGroupName=GROUP, logStreamName="s") == no_stream
+        assert refusal(logs.filter_log_events, logGroupName=GROUP, logStreamNames=["s"]) == no_stream
+        wrong: list[tuple[Any, dict[str, Any]]] = [
+            (logs.filter_log_events, {"logGroupName": GROUP, "nextToken": "x"}),
+            (logs.filter_log_events, {"logGroupName": GROUP, "filterPattern": "{ $.a }"}),
+            (logs.filter_log_events, {"logGroupName": GROUP, "filterPattern": "[a, b]"}),
+            (logs.filter_log_events, {"logGroupName": GROUP, "logStreamNames": ["s"], "logStreamNamePrefix": "s"}),
+            (logs.filter_log_events, {"logGroupName": GROUP, "limit": 0}),
+            (logs.filter_log_events, {}),
+            (logs.get_log_events, {"logGroupName": GROUP, "logStreamName": STREAMS[0], "nextToken": "f/1/s"}),
+            (logs.describe_log_groups, {"nextToken": "x"}),
+            (logs.describe_log_groups, {"nextToken": "WzFd"}),
+            (logs.describe_log_groups, {"limit": 51}),
+            (logs.describe_log_groups, {"logGroupNamePrefix": "a", "logGroupNamePattern": "b"}),
+            (logs.describe_log_streams, {"logGroupName": GROUP, "orderBy": "LastEventTime",
+                                         "logStreamNamePrefix": "a"}),
+            (logs.create_log_stream, {"logGroupName": GROUP, "logStreamName": "a:b"}),
+            (logs.create_log_group, {"logGroupName": "a b"}),
+            (logs.put_log_events, {"logGroupName": GROUP, "logStreamName": STREAMS[0],
+                                   "logEvents": [{"timestamp": 2, "message": "b"}, {"timestamp": 1, "message": "a"}]}),
+        ]  # fmt: skip
+        for call, params in wrong:
+            assert refusal(call, **params)[0] == "InvalidParameterException", params
+
+    await plane.drive(script, "logs")
