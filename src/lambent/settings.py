@@ -52,7 +52,7 @@ class Setting:
         try:
             value = _BOOLEANS[text.lower()] if self.kind is bool else self.kind(text)
         except (ValueError, KeyError):
-            expected = "true or false" if self.kind is bool else f"a {self.kind.__name__}"
+            expected = {bool: "true or false", int: "a whole number", float: "a number"}[self.kind]
             raise SettingError(f"{self.flag}: {text!r} is not {expected}") from None
         self.check(value)
         return value

@@ -6,6 +6,7 @@ completion stay quick. No traceback ever reaches the terminal. What the commands
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -103,6 +104,9 @@ def run(argv: Sequence[str] | None = None) -> int:
         return result if isinstance(result, int) else exits.OK
     except KeyboardInterrupt:
         return exits.INTERRUPTED
+    except BrokenPipeError:  # the reader had enough, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.OK
     except Exception as error:
         return _tell(error)
 

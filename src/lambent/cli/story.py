@@ -24,7 +24,7 @@ EVENTS = {
     "ResponsePosted": "response to {request_id}",
     "ErrorPosted": "error from {request_id}",
     "InitErrorPosted": "Init failed",
-    "ProcessExited": "{participant} exited",
+    "ProcessExited": "{participant} ended{exit}",
     "EntrypointMissing": "no bootstrap found",
     "InvocationAssigned": "invocation {invocation} assigned",
     "DeadlinePassed": "out of time",
@@ -55,6 +55,9 @@ EFFECTS: dict[str, str | None] = {
 }
 
 _CALL = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
+#: Only before a field that a phrase uses does a comma separate: reasons are free text.
+_SEPARATOR = re.compile(r", (?=(?:invocation|request_id|participant|reason|force|exit|outcome|deadline)=)")
+_EXIT = re.compile(r"ExitStatus\(code=(\w+), signal=(\w+), oom=(\w+)\)")
 _UUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 
 
@@ -107,13 +110,21 @@ def words(call: str, meanings: dict[str, Any]) -> str:
     """`Name(field=value)` in words; the empty string for what is not worth telling."""
     found = _CALL.fullmatch(call)
     name, inside = (found[1], found[2]) if found else (call, "")
-    fields = dict(pair.split("=", 1) for pair in re.split(r", (?=\w+=)", inside) if "=" in pair)
+    fields = dict(pair.split("=", 1) for pair in _SEPARATOR.split(inside) if "=" in pair)
+    if ended := _EXIT.fullmatch(fields.get("exit", "")):
+        fields["exit"] = _ending(*ended.groups())
     if name in meanings:
         meaning = meanings[name]
         text = "" if meaning is None else meaning.format_map(_Fields(fields))
     else:
         text = " ".join([re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower(), inside]).strip()
     return _UUID.sub(r"\1", text)
+
+
+def _ending(code: str, signal: str, oom: str) -> str:
+    if oom == "True":
+        return ": out of memory"
+    return f": exit status {code}" if code != "None" else f": signal {signal}"
 
 
 class _Fields(dict[str, str]):

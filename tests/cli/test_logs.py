@@ -1,0 +1,142 @@
+"""`lambent logs`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from lambent.cli.logs import OVERLAP_MS, _start_ms
+from lambent.clock import Clock
+
+from .conftest import Lambent
+from .fake_server import FakeServer
+
+GROUP = "/aws/lambda/hello"
+
+
+@pytest.fixture
+def now_ms() -> int:
+    return int(Clock().wall() * 1000)
+
+
+def test_lines_with_their_times(lambent: Lambent, server: FakeServer, now_ms: int) -> None:
+    server.add_function("hello")
+    server.add_log(GROUP, "START RequestId: 1\n", "one\n", "\x1b]0;x\x07two\n", start_ms=now_ms - 1000)
+    ran = lambent("logs", "hello")
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert [line.split("  ", 1)[1] for line in lines] == ["START RequestId: 1", "one", "\\x1b]0;x\\x07two"]
+    assert all(len(line.split("  ", 1)[0]) == len("12:00:00.000") for line in lines)
+
+
+def test_json_lines(lambent: Lambent, server: FakeServer, now_ms: int) -> None:
+    server.add_function("hello")
+    server.add_log(GROUP, "one\n", "two\n", start_ms=now_ms - 1000)
+    told = [json.loads(line) for line in lambent("logs", "hello", "--json").out.splitlines()]
+    assert [event["message"] for event in told] == ["one\n", "two\n"]
+    assert told[0] == {"timestamp": now_ms - 1000, "logStreamName": "2026/11/21/[1]ab", "message": "one\n"}
+
+
+def test_only_since(lambent: Lambent, server: FakeServer, now_ms: int) -> None:
+    server.add_function("hello")
+    server.add_log(GROUP, "old\n", start_ms=now_ms - 7_200_000)
+    server.logs[GROUP].append({"timestamp": now_ms - 10, "message": "new\n", "eventId": "e"})
+    assert "old" not in lambent("logs", "hello").out
+    assert "old" in lambent("logs", "hello", "--since", "3h").out
+    assert "new" in lambent("logs", "hello", "--since", "30s").out
+
+
+def test_every_page_is_printed_once(lambent: Lambent, server: FakeServer, now_ms: int) -> None:
+    server.add_function("hello")
+    server.page_size = 3
+    server.add_log(GROUP, *(f"line {number}\n" for number in range(10)), start_ms=now_ms - 1000)
+    lines = lambent("logs", "hello").out.splitlines()
+    assert [line.split("  ", 1)[1] for line in lines] == [f"line {number}" for number in range(10)]
+
+
+def test_no_lines_yet(lambent: Lambent, server: FakeServer) -> None:
+    server.add_function("hello")
+    ran = lambent("logs", "hello")
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err == f"nothing in {GROUP} since 1h; a longer --since may show more\n"
+    assert lambent("logs", "hello", "--json") == (0, "", "")
+
+
+def test_a_log_group_of_ones_own(lambent: Lambent, server: FakeServer, now_ms: int) -> None:
+    server.add_function("hello", LoggingConfig={"LogFormat": "Text", "LogGroup": "shared"})
+    server.add_log("shared", "here\n", start_ms=now_ms)
+    assert "here" in lambent("logs", "hello").out
+
+
+def test_a_deleted_functions_logs_are_still_found(lambent: Lambent, server: FakeServer, now_ms: int) -> None:
+    server.add_log(GROUP, "last words\n", start_ms=now_ms)
+    assert "last words" in lambent("logs", "hello").out
+
+
+def test_a_function_that_never_was_exits_4(lambent: Lambent, server: FakeServer) -> None:
+    ran = lambent("logs", "hello")
+    assert ran.code == 4
+    assert "Function not found" in ran.err
+
+
+@pytest.mark.parametrize("since", ["soon", "10", "-5m", "2026-99-99"])
+def test_a_since_that_means_nothing_exits_2(lambent: Lambent, server: FakeServer, since: str) -> None:
+    ran = lambent("logs", "hello", f"--since={since}")
+    assert ran.code == 2
+    assert f"--since: '{since}' is neither an age (10m) nor a time" in ran.err
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("since", "expected"),
+    [
+        ("30s", 970_000),
+        ("1.5m", 910_000),
+        ("1h", 0),
+        ("1d", 0),
+        ("1970-01-01T00:10:00Z", 600_000),
+        ("1970-01-01T01:10:00+01:00", 600_000),
+    ],
+)
+def test_forms_of_since(since: str, expected: int) -> None:
+    assert _start_ms(since, 1000.0) == expected
+
+
+def test_follow_prints_new_lines_once_until_interrupted(server: FakeServer, now_ms: int) -> None:
+    server.add_function("hello")
+    server.add_log(GROUP, "first\n", start_ms=now_ms)
+    with subprocess.Popen(
+        [sys.executable, "-m", "lambent.cli.main", "logs", "hello", "--follow"],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(os.environ),
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline().endswith("first\n")
+        late = {"timestamp": now_ms - OVERLAP_MS // 2, "message": "late\n", "eventId": "late"}
+        server.logs[GROUP] += [late, {"timestamp": now_ms + 5, "message": "second\n", "eventId": "second"}]
+        assert {process.stdout.readline()[14:] for _ in range(2)} >= {"second\n"}
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == "" and process.stderr.read() == ""
+        assert process.wait() == 130
+
+
+def test_follow_waits_for_a_group_that_is_not_there_yet(server: FakeServer, now_ms: int) -> None:
+    server.add_function("hello")
+    with subprocess.Popen(
+        [sys.executable, "-m", "lambent.cli.main", "logs", "hello", "-f"],
+        text=True,
+        stdout=subprocess.PIPE,
+        env=dict(os.environ),
+    ) as process:
+        assert process.stdout is not None
+        server.add_log(GROUP, "at last\n", start_ms=now_ms)
+        assert process.stdout.readline().endswith("at last\n")
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130

@@ -1,0 +1,140 @@
+"""`lambent story`: the journal of an environment as a timeline."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from lambent.cli.story import EFFECTS, EVENTS, words
+from lambent.core import effects as core_effects
+from lambent.core import events as core_events
+from lambent.core.events import ProcessExited, RetireRequested
+from lambent.core.journal import describe
+from lambent.core.model import ExitStatus
+
+from .conftest import Lambent
+from .fake_server import FakeServer
+
+RID = "0a1b2c3d-0000-4000-8000-000000000001"
+
+
+def step(offset_ms: float, event: str, phase: str, following: str, *effects: str) -> dict[str, Any]:
+    return {
+        "at": "2026-11-21T09:00:00.000Z",
+        "offset_ms": offset_ms,
+        "event": event,
+        "phase": phase,
+        "next": following,
+        "effects": list(effects),
+    }
+
+
+STORY: dict[str, Any] = {
+    "id": "3f9a0001",
+    "function_name": "hello",
+    "version": "$LATEST",
+    "log_stream": "2026/11/21/[$LATEST]ab",
+    "phase": "idle",
+    "steps": [
+        step(0.0, f"Started(invocation={RID})", "new", "init", "CreateSandbox()", "SetDeadline(deadline=1, epoch=1)"),
+        step(8.5, "SandboxCreated()", "init", "init", "ReportInitStart(phase=init)", "Launch(participant=runtime)"),
+        step(120.1, "NextRequested(participant=runtime)", "init", "invoke", f"Deliver(invocation={RID}, deadline=9)"),
+        step(123.2, f"ResponsePosted(request_id={RID}, outcome=response)", "invoke", "invoke", "Reply(invocation=x)"),
+        step(15_123.4, "RetireRequested(reason=keep-alive, force=True)", "idle", "shutdown", "Thaw()", "Terminate()"),
+    ],
+    "invocations": [
+        {
+            "request_id": RID,
+            "started_at": "2026-11-21T09:00:00.120Z",
+            "duration_ms": 3.01,
+            "billed_ms": 124,
+            "init_ms": 120.1,
+            "status": "success",
+            "memory_mib": 128,
+            "max_memory_mib": 36,
+            "cost_usd": 4.5e-07,
+        },
+        {
+            "request_id": RID,
+            "started_at": "2026-11-21T09:00:01.000Z",
+            "duration_ms": 1.5,
+            "billed_ms": 2,
+            "init_ms": None,
+            "status": "error",
+            "memory_mib": 128,
+            "max_memory_mib": 37,
+            "cost_usd": 2e-07,
+        },
+    ],
+}
+
+
+def test_a_timeline_with_offsets_durations_and_cost(lambent: Lambent, server: FakeServer) -> None:
+    server.stories["3f9a0001"] = STORY
+    ran = lambent("story", "3f9a0001")
+    assert (ran.code, ran.err) == (0, "")
+    lines = [" ".join(line.split()) for line in ran.out.splitlines()]
+    assert lines[0] == "environment 3f9a0001 of hello:$LATEST, now idle"
+    assert "+0.00 ms new → init wanted create sandbox" in lines
+    assert "+8.50 ms init sandbox created launch runtime" in lines
+    assert "+120.10 ms init → invoke runtime asks for work deliver 0a1b2c3d" in lines
+    assert "+123.20 ms invoke response to 0a1b2c3d reply" in lines
+    assert "+15.12 s idle → shutdown retire: keep-alive thaw, end processes" in lines
+    assert "0a1b2c3d cold 3.01 ms 120.10 ms 124 ms 36 of 128 MB success $0.0000004500" in lines
+    assert "0a1b2c3d warm 1.50 ms - 2 ms 37 of 128 MB error $0.0000002000" in lines
+    assert lines[-1] == "2 invocations, $0.0000006500 on AWS"
+
+
+def test_json_is_the_servers_own(lambent: Lambent, server: FakeServer) -> None:
+    server.stories["3f9a0001"] = STORY
+    assert json.loads(lambent("story", "3f9a0001", "--json").out) == STORY
+
+
+def test_the_start_of_a_living_environments_id_is_enough(lambent: Lambent, server: FakeServer) -> None:
+    server.add_environment("3f9a0001")
+    server.stories["3f9a0001"] = STORY
+    assert lambent("story", "3f9").out.startswith("environment 3f9a0001")
+
+
+def test_an_environment_that_nobody_knows_exits_4(lambent: Lambent, server: FakeServer) -> None:
+    ran = lambent("story", "beef")
+    assert (ran.code, ran.out) == (4, "")
+    assert "no such environment: beef" in ran.err
+
+
+def test_a_story_whose_beginning_was_dropped_says_so(lambent: Lambent, server: FakeServer) -> None:
+    server.stories["3f9a0001"] = STORY | {"steps": STORY["steps"][1:], "invocations": []}
+    ran = lambent("story", "3f9a0001")
+    assert "(earlier steps are no longer kept)" in ran.out
+    assert "on AWS" not in ran.out
+
+
+def test_a_story_without_steps(lambent: Lambent, server: FakeServer) -> None:
+    server.stories["3f9a0001"] = STORY | {"steps": [], "invocations": [], "log_stream": ""}
+    assert lambent("story", "3f9a0001").code == 0
+
+
+def test_every_event_and_effect_of_the_machine_has_its_words() -> None:
+    assert set(EVENTS) == {kind.__name__ for kind in core_events.Event.__args__}
+    assert set(EFFECTS) == {kind.__name__ for kind in core_effects.Effect.__args__}
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("SandboxFailed(reason=mount: a, b=c failed)", "sandbox failed: mount: a, b=c failed"),
+        ("SandboxFailed(reason=no memory, sorry)", "sandbox failed: no memory, sorry"),
+        (describe(ProcessExited(0.0, ExitStatus(code=1), "ext")), "ext ended: exit status 1"),
+        (describe(ProcessExited(0.0, ExitStatus(signal=9))), "runtime ended: signal 9"),
+        (describe(ProcessExited(0.0, ExitStatus(signal=9, oom=True))), "runtime ended: out of memory"),
+        (describe(RetireRequested(0.0, "idle", force=True)), "retire: idle"),
+        ("SomethingNew(count=3)", "something new count=3"),
+        ("SomethingNew", "something new"),
+        ("SomethingNew()", "something new"),
+        ("not a call at all", "not a call at all"),
+    ],
+)
+def test_events_in_words(call: str, expected: str) -> None:
+    assert words(call, EVENTS) == expected
