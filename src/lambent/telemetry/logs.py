@@ -136,7 +136,9 @@ class LogStore:
         """Add one event; group and stream are made as needed. Never waits and never fails for the disk's sake."""
         found = self._streams.get((group, stream))
         if found is None:
-            found = self._make_stream(self._make_group(group), stream)
+            # The events of a start-up may be a little older than this call.
+            created_ms = min(timestamp_ms, int(self._clock.wall() * 1000))
+            found = self._make_stream(self._make_group(group), stream, created_ms)
         segment = found.active
         if segment is not None and segment.last_ms - REORDER_MS <= timestamp_ms < segment.last_ms:
             timestamp_ms = segment.last_ms
@@ -160,7 +162,7 @@ class LogStore:
         found = self._group(group)
         if name in found.streams:
             return False
-        self._make_stream(found, name)
+        self._make_stream(found, name, int(self._clock.wall() * 1000))
         return True
 
     def delete_group(self, name: str) -> None:
@@ -221,10 +223,10 @@ class LogStore:
             group = self._groups[name] = Group(name, folder, created_ms, loaded=True)
         return group
 
-    def _make_stream(self, group: Group, name: str) -> Stream:
-        stream = Stream(name, int(self._clock.wall() * 1000))
+    def _make_stream(self, group: Group, name: str, created_ms: int) -> Stream:
+        stream = Stream(name, created_ms)
         group.streams[name] = self._streams[group.name, name] = stream
-        self._open_segment(stream, group.folder, 0, stream.created_ms)
+        self._open_segment(stream, group.folder, 0, created_ms)
         return stream
 
     # the writer

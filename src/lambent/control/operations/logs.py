@@ -30,7 +30,7 @@ TOO_OLD_MS = 14 * 24 * 3600 * 1000
 TOO_NEW_MS = 2 * 3600 * 1000
 
 _Item = TypeVar("_Item")
-_GROUP_ARN = re.compile(r"arn:[^:]*:logs:[^:]*:[^:]*:log-group:([^:]+)(:\*)?")
+_GROUP_ARN = re.compile(r"arn:[^:]*:logs:[^:]*:[^:]*:log-group:([^:]+)")
 _PAGE_TOKEN = re.compile(r"([fb])/(\d{20})(\d{12})(\d{24})/s", re.ASCII)
 
 
