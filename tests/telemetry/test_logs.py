@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -300,3 +302,46 @@ async def test_ten_thousand_streams_open_no_file_at_start(tmp_path: Path, monkey
     assert found(store, start_ms=T + 298) == ["298", "299"]
     assert len(opens) <= 4
     await store.stop()
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from lambent.clock import Clock
+from lambent.telemetry.logs import LogStore
+
+async def main():
+    store = LogStore(Path(sys.argv[1]), Clock())
+    await store.start()
+    number = 0
+    while True:
+        for number in range(number, number + 50):
+            store.append("g", "s", 1_795_000_000_000 + number, "line " + str(number))
+        number += 1
+        await asyncio.sleep(0.001)
+        if store.streams("g")[0].segments[-1].written:
+            print(number, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_killed_server_loses_the_end_and_nothing_else(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    for _ in range(40):
+        child.stdout.readline()
+    child.kill()
+    child.wait()
+    child.stdout.close()
+
+    async def read() -> list[str]:
+        store = await opened(tmp_path)
+        messages = [event.message for event in store.get_events("g", "s", backward=False).events]
+        await store.stop()
+        return messages
+
+    messages = asyncio.run(read())
+    assert len(messages) > 100
+    assert messages == [f"line {number}" for number in range(len(messages))]
