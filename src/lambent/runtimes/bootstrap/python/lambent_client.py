@@ -51,7 +51,7 @@ class SocketClient(LambdaRuntimeClient):  # type: ignore[misc]
             invoke_id=get("lambda-runtime-aws-request-id"),
             x_amzn_trace_id=get("lambda-runtime-trace-id"),
             invoked_function_arn=get("lambda-runtime-invoked-function-arn"),
-            deadline_time_in_ms=get("lambda-runtime-deadline-ms"),
+            deadline_time_in_ms=int(headers["lambda-runtime-deadline-ms"]),
             client_context=get("lambda-runtime-client-context"),
             cognito_identity=get("lambda-runtime-cognito-identity"),
             tenant_id=get("lambda-runtime-aws-tenant-id"),

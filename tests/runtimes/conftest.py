@@ -1,0 +1,53 @@
+"""Prepared runtimes for the tests, from the cache that the server uses too: the first run installs what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lambent import settings
+from lambent.runtimes import PreparedRuntime, Runtimes, RuntimeUnavailable
+
+
+def prepared(*identifiers: str) -> PreparedRuntime:
+    """The first that this host can run; skips the test when there is none."""
+    reasons = []
+    for identifier in identifiers:
+        try:
+            return asyncio.run(Runtimes(settings.load({}).cache_dir).prepare(identifier))
+        except RuntimeUnavailable as reason:
+            reasons.append(str(reason))
+    pytest.skip(f"needs a runtime: {reasons[0]}")
+
+
+@pytest.fixture(scope="session")
+def python() -> PreparedRuntime:
+    return prepared("python3.12", "python3.13", "python3.14", "python3.11")
+
+
+@pytest.fixture(scope="session")
+def node() -> PreparedRuntime:
+    return prepared("nodejs20.x", "nodejs22.x")
+
+
+@pytest.fixture(scope="session")
+def provided() -> PreparedRuntime:
+    return prepared("provided.al2023")
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a function's files (name=text, `__` for `/`, `_dot_` for `.`) or a mapping; returns the folder."""
+
+    def write(files: dict[str, str]) -> Path:
+        folder = tmp_path / "task"
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return folder
+
+    return write
