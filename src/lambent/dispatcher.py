@@ -92,6 +92,9 @@ class Dispatcher:
             self._quiet.set()
         on_outcome(outcome, served)
 
+    def settling(self, number: int) -> None:
+        self._feed(machine.EnvironmentSettling(self._clock.monotonic(), number))
+
     def idle(self, number: int) -> None:
         self._feed(machine.EnvironmentIdle(self._clock.monotonic(), number))
 

@@ -150,6 +150,8 @@ class Environment:
         #: its outcome, once known; the caller has it already unless `reply_after_report`
         self.outcome: Outcome | None = None
         self.replied = False
+        #: the answer that follows a reset, with whom it is for; only in RESET and SHUTDOWN
+        self._owed: tuple[Invocation, Outcome] | None = None
         self.frozen = False  #: true in IDLE and nowhere else
         self.initialising = False  #: from the launch until all wait in Next
         self.started = False
@@ -379,6 +381,12 @@ class Environment:
             self.replied = True
             self._effects.append(Reply(self.assigned, self.outcome))
 
+    def _pay(self) -> None:
+        if self._owed is not None:
+            invocation, outcome = self._owed
+            self._owed = None
+            self._effects.append(Reply(invocation, outcome))
+
     def _end_invoke(self, at: float) -> None:
         self._clear_deadline()
         self._report_end(at - self._invoke_started_at)
@@ -387,18 +395,20 @@ class Environment:
         self._rest(at)
 
     def _fail_invoke(self, at: float, outcome: Outcome, status: Status, error_type: str) -> None:
-        """The invocation cannot go on in these processes: answer, then reset."""
+        """The invocation cannot go on in these processes: reset, then answer.
+
+        In this order, because a caller who tries again at once is to find the same environment, with its /tmp.
+        """
         self._report = (status, error_type)
         self._report_start()
         self._clear_deadline()
         if self.outcome is None:
             self.outcome = outcome
-            assert self.assigned is not None
-            if not self.assigned.reply_after_report:
-                self._reply()
         duration = self.timeout_s if status == "timeout" else at - self._invoke_started_at
         self._report_end(duration)
-        self._reply()
+        if not self.replied:
+            assert self.assigned is not None
+            self._owed = (self.assigned, self.outcome)
         self.assigned = None
         self._stop(at, "timeout" if status == "timeout" else "failure", Phase.RESET)
 
@@ -464,6 +474,7 @@ class Environment:
 
     def _give_up(self, outcome: Outcome) -> None:
         """Answer whoever waits, since nobody else will."""
+        self._pay()
         if self.assigned is not None:
             if self.outcome is None or self.phase is not Phase.INVOKE:
                 self.outcome = outcome
@@ -478,7 +489,7 @@ class Environment:
             return
         if self.retiring is None:
             self.retiring = event.reason
-        if event.force:
+        if event.force:  # whoever waits is not left without an answer
             self._give_up(outcomes.platform_failed(event.reason))
         if self.phase is Phase.RESET:
             return
@@ -543,6 +554,7 @@ class Environment:
             self._vanish(self.retiring)
         else:
             self._rest(event.at)
+        self._pay()
 
     def _vanish(self, reason: str) -> None:
         self.phase = Phase.GONE
@@ -595,6 +607,8 @@ class Environment:
         working = self.runtime in (State.BUSY, State.RESPONDED)
         if working and self.phase not in (Phase.INVOKE, Phase.RESET, Phase.SHUTDOWN):
             yield f"the runtime is {self.runtime.value} in phase {self.phase.value}"
+        if self._owed is not None and self.phase not in (Phase.RESET, Phase.SHUTDOWN):
+            yield f"an answer is owed in phase {self.phase.value}"
         if self.initialising and self.phase not in (Phase.INIT, Phase.INVOKE):
             yield f"initialising in phase {self.phase.value}"
         if (self._stopping is not None) != (self.phase in (Phase.RESET, Phase.SHUTDOWN)):

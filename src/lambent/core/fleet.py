@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from lambent.core.model import Invocation
 
 FleetKey = tuple[str, str, str]  #: function ARN, version, generation
 
@@ -26,13 +29,17 @@ class Member:
 class Fleet:
     """Members of one (function, version, generation)."""
 
-    __slots__ = ("idle", "key", "members", "obsolete")
+    __slots__ = ("idle", "key", "members", "obsolete", "settling", "waiting")
 
     def __init__(self, key: FleetKey) -> None:
         self.key = key
         self.members: dict[int, Member] = {}
         #: idle members, in the order in which they became idle; each is in `members` and neither busy nor retiring
         self.idle: dict[int, Member] = {}
+        #: busy members that have answered and are about to be idle
+        self.settling: set[int] = set()
+        #: (latest time, invocation) of those who wait for a settling member, in order of arrival; no more than those
+        self.waiting: deque[tuple[float, Invocation]] = deque()
         #: code or configuration changed: nobody is assigned any more
         self.obsolete = False
 
@@ -44,6 +51,10 @@ class Fleet:
         return member
 
     def invariants(self) -> Iterator[str]:
+        if self.waiting and self.idle:
+            yield "an invocation waits although an environment is idle"
+        if len(self.waiting) > len(self.settling):
+            yield f"{len(self.waiting)} invocations wait for {len(self.settling)} settling environments"
         for number, member in self.idle.items():
             if number not in self.members:
                 yield f"environment {number} is idle but no member"

@@ -2,8 +2,9 @@
 
 It composes: `concurrency` says who may run, `fleet` which idle environment serves, `keepalive` how long one is kept.
 `dispatcher.py` drives it live; a simulator can drive the same object in virtual time. Environments are numbers here;
-drivers give them names. A synchronous invocation never waits in a queue: it is assigned, started or refused at once,
-as on AWS.
+drivers give them names. A synchronous invocation does not queue: it is assigned, started or refused at once, as on
+AWS. One exception: where an environment has just answered and is about to be idle, the invocation waits for it for a
+moment, or a caller that sends one request after the other would get a new environment for each.
 
 Memory: MemorySize is a ceiling, not a reservation. Admission counts what was measured last, plus a reserve for each
 environment started since; when that passes the budget, the least useful idle environments go first.
@@ -27,6 +28,9 @@ RESERVE_BYTES = 32 * 1024 * 1024
 #: Environments are recycled up to this share earlier than the maximum age, so that they do not go all at once.
 AGE_JITTER = 0.1
 
+#: How long an invocation waits for an environment that is about to be idle, before one is started for it.
+SETTLE_S = 0.02
+
 # Events
 
 
@@ -39,6 +43,14 @@ class InvocationArrived:
 @dataclass(slots=True, eq=False)
 class EnvironmentIdle:
     """An environment finished its Init or its invocation and is frozen."""
+
+    at: float
+    number: int
+
+
+@dataclass(slots=True, eq=False)
+class EnvironmentSettling:
+    """An environment has answered its caller and will be idle as soon as its runtime asks for more."""
 
     at: float
     number: int
@@ -124,8 +136,8 @@ class SetTimer:
     at: float
 
 
-Event = (InvocationArrived | EnvironmentIdle | EnvironmentGone | FunctionChanged | MemoryMeasured | RetireAsked
-         | TimePassed | StopRequested)  # fmt: skip
+Event = (InvocationArrived | EnvironmentSettling | EnvironmentIdle | EnvironmentGone | FunctionChanged | MemoryMeasured
+         | RetireAsked | TimePassed | StopRequested)  # fmt: skip
 Effect = Assign | Start | Refuse | Retire | SetTimer
 
 
@@ -175,11 +187,35 @@ class Scheduler:
             member.invocations += 1
             self._effects.append(Assign(member.number, invocation))
             return
+        if fleet is not None and len(fleet.settling) > len(fleet.waiting):
+            self.leases.take()
+            due = event.at + SETTLE_S
+            fleet.waiting.append((due, invocation))
+            self._set_timer(due)
+            return
+        self._start_for(event.at, invocation)
+
+    def _start_for(self, at: float, invocation: Invocation) -> None:
         if not self._make_room(RESERVE_BYTES):
             self._effects.append(Refuse(invocation, "MemoryExhausted"))
             return
+        key = invocation.function.fleet
         self.leases.take()
-        self._start(event.at, fleet or self._fleet(invocation.function.fleet), invocation)
+        self._start(at, self.fleets.get(key) or self._fleet(key), invocation)
+
+    def _environment_settling(self, event: EnvironmentSettling) -> None:
+        member = self.members.get(event.number)
+        if member is not None and member.busy and not member.retiring:
+            member.fleet.settling.add(member.number)
+
+    def _wait_no_longer(self, at: float, fleet: Fleet) -> None:
+        """Start environments for those who waited in vain."""
+        while fleet.waiting and fleet.waiting[0][0] <= at:
+            _, invocation = fleet.waiting.popleft()
+            self.leases.give_back()
+            self._start_for(at, invocation)
+        if fleet.waiting:
+            self._set_timer(fleet.waiting[0][0])
 
     def _fleet(self, key: FleetKey) -> Fleet:
         fleet = self.fleets[key] = Fleet(key)
@@ -203,11 +239,20 @@ class Scheduler:
         if not member.busy:
             return
         member.busy = False
+        member.fleet.settling.discard(member.number)
         self.leases.give_back()
         if member.retiring:
+            self._wait_no_longer_than_settling(event.at, member.fleet)
             return
         if member.fleet.obsolete or self.stopping or event.at >= member.expires_at:
             self._retire(member, "obsolete" if member.fleet.obsolete else "stopping" if self.stopping else "age")
+            self._wait_no_longer_than_settling(event.at, member.fleet)
+            return
+        if member.fleet.waiting:
+            _, invocation = member.fleet.waiting.popleft()  # its lease was taken when it began to wait
+            member.busy = True
+            member.invocations += 1
+            self._effects.append(Assign(member.number, invocation))
             return
         member.idle_since = event.at
         member.fleet.idle[member.number] = member
@@ -215,13 +260,22 @@ class Scheduler:
             member.timed = True
             self._push_timer(member)
 
+    def _wait_no_longer_than_settling(self, at: float, fleet: Fleet) -> None:
+        """Nobody waits for more environments than are about to be idle."""
+        while len(fleet.waiting) > len(fleet.settling):
+            _, invocation = fleet.waiting.pop()
+            self.leases.give_back()
+            self._start_for(at, invocation)
+
     def _environment_gone(self, event: EnvironmentGone) -> None:
         member = self.members.pop(event.number)
         fleet = member.fleet
+        fleet.settling.discard(member.number)
         if member.busy:
             self.leases.give_back()
         fleet.idle.pop(member.number, None)
         del fleet.members[member.number]
+        self._wait_no_longer_than_settling(event.at, fleet)
         if not fleet.members:
             self.fleets.pop(fleet.key, None)
 
@@ -257,6 +311,9 @@ class Scheduler:
     def _push_timer(self, member: Member) -> None:
         due = self._due(member)
         heapq.heappush(self._timers, (due, member.number))
+        self._set_timer(due)
+
+    def _set_timer(self, due: float) -> None:
         if due < self._timer_at:
             self._timer_at = due
             self._effects.append(SetTimer(due))
@@ -276,9 +333,12 @@ class Scheduler:
             else:
                 member.timed = True
                 heapq.heappush(self._timers, (due, number))
-        self._timer_at = self._timers[0][0] if self._timers else float("inf")
+        self._timer_at = float("inf")
+        for fleet in list(self.fleets.values()):
+            if fleet.waiting:
+                self._wait_no_longer(event.at, fleet)
         if self._timers:
-            self._effects.append(SetTimer(self._timer_at))
+            self._set_timer(self._timers[0][0])
 
     # Memory
 
@@ -314,8 +374,9 @@ class Scheduler:
     def invariants(self) -> Iterator[str]:
         """Broken promises, as sentences; none when all is well."""
         busy = sum(member.busy for member in self.members.values())
-        if busy != self.leases.held:
-            yield f"{self.leases.held} leases are held by {busy} busy environments"
+        waiting = sum(len(fleet.waiting) for fleet in self.fleets.values())
+        if busy + waiting != self.leases.held:
+            yield f"{self.leases.held} leases are held by {busy} busy environments and {waiting} who wait"
         if self.leases.held > self.leases.account_limit:
             yield f"{self.leases.held} leases over the limit of {self.leases.account_limit}"
         for key, fleet in self.fleets.items():
@@ -335,6 +396,7 @@ class Scheduler:
 
 _RULES: dict[type, Callable[[Scheduler, Any], None]] = {
     InvocationArrived: Scheduler._invocation_arrived,
+    EnvironmentSettling: Scheduler._environment_settling,
     EnvironmentIdle: Scheduler._environment_idle,
     EnvironmentGone: Scheduler._environment_gone,
     FunctionChanged: Scheduler._function_changed,

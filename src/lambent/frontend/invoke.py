@@ -100,7 +100,8 @@ def _answer(request: Request, invocation: Invocation, version: str, outcome: Out
     if outcome.kind is OutcomeKind.FUNCTION_ERROR:
         head += "X-Amz-Function-Error: Unhandled\r\n"
     if served is not None:
-        head += f"X-Lambent-Environment: {served.environment_id}\r\nX-Lambent-Start: {'cold' if served.cold else 'warm'}\r\n"
+        start = "cold" if served.cold else "warm"
+        head += f"X-Lambent-Environment: {served.environment_id}\r\nX-Lambent-Start: {start}\r\n"
         if invocation.reply_after_report:
             head += f"X-Amz-Log-Result: {base64.b64encode(served.log_tail).decode()}\r\n"
     if not request.keep_alive:

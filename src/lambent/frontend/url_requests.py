@@ -71,7 +71,7 @@ class FunctionUrls:
 def _response(outcome: Outcome) -> urls.Response:
     match outcome.kind:
         case OutcomeKind.RESPONSE:
-            return urls.response_from_result(outcome.payload, outcome.content_type)
+            return urls.response_from_result(outcome.payload)
         case OutcomeKind.FUNCTION_ERROR:
             return urls.error_response("function_error")
         case OutcomeKind.REFUSED:

@@ -31,6 +31,10 @@ class Owner(Protocol):
 
     def replied(self, invocation: Invocation, outcome: Outcome, served: Served) -> None: ...
 
+    def settling(self, number: int) -> None:
+        """The caller has its answer, and the environment will be idle once its runtime asks for more."""
+        ...
+
     def idle(self, number: int) -> None: ...
 
     def gone(self, number: int) -> None:

@@ -15,6 +15,7 @@ from lambent import limits
 from lambent.clock import rfc3339
 from lambent.core import effects as do
 from lambent.core.model import FunctionVersion, InitPhase, Invocation
+from lambent.price import invocation_usd
 from lambent.runtimes.prepared import BootstrapMissing
 from lambent.sandbox.base import Process
 from lambent.telemetry import records
@@ -62,7 +63,8 @@ class Chronicle:
             capture.close()
 
     def _line(self, line: bytes) -> None:
-        self._write(line.decode("utf-8", "replace"))
+        # The official Python client joins the lines of one event with carriage returns.
+        self._write(line.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n"))
 
     def _drain(self) -> None:
         for pair in self._captures.values():
@@ -92,7 +94,7 @@ class Chronicle:
         self._write(records.log_line(record, self._clock.wall(), function.log_format, function.system_log_level))
 
     def init_started(self, phase: InitPhase) -> None:
-        """The environment's first Init (a repeated one writes nothing); its output is part of the first caller's tail."""
+        """The environment's first Init (a repeated one writes nothing). Its output is part of the first tail."""
         self._tailing = True
         function = self._function
         runtime = self._parts.runtimes.get(function.runtime)

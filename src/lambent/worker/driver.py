@@ -8,6 +8,7 @@ event. On the warm path there is no task and no future: three events, and one pa
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -102,8 +103,18 @@ class Driver:
             while self._inbox:
                 for effect in self.machine.handle(self._inbox.popleft()):
                     _PERFORM[type(effect)](self, effect)
+        except Exception as error:
+            self._broken(error)
         finally:
             self._stepping = False
+
+    def _broken(self, error: Exception) -> None:
+        """A fault of ours: loud, with the story; the environment is given up and whoever waits is answered."""
+        traceback.print_exc()
+        self._parts.complain(f"environment {self.id} is given up: {error!r}\n{self.machine.journal}")
+        self._inbox.clear()
+        if self.machine.phase is not Phase.GONE:
+            self._loop.call_soon(self._feed_late, SandboxFailed(self.now(), repr(error)))
 
     def _feed_late(self, event: Event) -> None:
         """Feed what an effect led to, unless the environment has moved on meanwhile."""
@@ -245,6 +256,8 @@ class Driver:
         served = Served(self.id, self.invocations <= 1)
         if invocation.reply_after_report:
             served.log_tail = self.chronicle.tail()
+        if self.machine.runtime is State.RESPONDED and not self.machine.extensions:
+            self._parts.owner.settling(self.number)
         self._parts.owner.replied(invocation, effect.outcome, served)
         # Whoever wanted the bytes has them; the journals keep the objects.
         invocation.payload = b""
