@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -37,6 +38,11 @@ async def opened(data_dir: Path) -> LogStore:
     store = LogStore(data_dir, StandingClock())
     await store.start()
     return store
+
+
+async def flushed(store: LogStore) -> None:
+    while store._unwritten:
+        await asyncio.sleep(0.01)
 
 
 def contents(segment: segments.Segment) -> bytes:
@@ -261,16 +267,29 @@ async def test_disk_that_refuses_costs_events_and_nothing_else(store: LogStore) 
     while not segment.written:
         await asyncio.sleep(0.01)
     path = segment.path
-    segment.path = "/nonexistent/x.log"
+    segment.path = "/dev/null/x.log"
     store.append(GROUP, STREAM, T + 1, "lost\n")
     while not store.lost_events:
         await asyncio.sleep(0.01)
-    assert "No such file" in store.trouble
+    assert "Not a directory" in store.trouble
     segment.path = path
     store.append(GROUP, STREAM, T + 2, "kept too\n")
     while store.trouble:
         await asyncio.sleep(0.01)
     assert forward(store) == ["kept\n", "kept too\n"]
+
+
+async def test_folder_that_was_taken_away_comes_back(store: LogStore) -> None:
+    store.append(GROUP, STREAM, T, "lost\n")
+    await flushed(store)
+    shutil.rmtree(store.root)
+    assert forward(store) == []
+    store.append(GROUP, STREAM, T + 1, "kept\n")
+    store.append("/new", STREAM, T + 1, "kept\n")
+    await flushed(store)
+    assert store.lost_events == 0
+    assert forward(store) == ["kept\n"]
+    assert len(os.listdir(store.root)) == 2
 
 
 async def test_memory_is_bounded_when_the_disk_is_slow(store: LogStore, monkeypatch: pytest.MonkeyPatch) -> None:

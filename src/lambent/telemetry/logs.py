@@ -67,10 +67,20 @@ class Stream:
         return max((segment.last_ms for segment in self.segments if segment.size), default=None)
 
     def first_event(self) -> Event | None:
-        return min((event for event in map(_first, self.segments) if event), default=None)
+        first: Event | None = None
+        for segment in sorted(self.segments, key=lambda segment: segment.first_ms):
+            if first is not None and segment.first_ms > first.timestamp_ms:
+                break
+            event = next(segments.forward(segment, 0, FOREVER_MS, 4096), None)
+            first = event if first is None else min(first, event or first)
+        return first
 
     def last_event(self) -> Event | None:
-        return max((event for event in map(_last, self.segments) if event), default=None)
+        for segment in sorted(self.segments, key=lambda segment: segment.last_ms, reverse=True):
+            event = next(segments.backward(segment, 0, FOREVER_MS), None)
+            if event is not None:
+                return event
+        return None
 
 
 @dataclass(slots=True, eq=False)
@@ -138,7 +148,7 @@ class LogStore:
         if found is None:
             # The events of a start-up may be a little older than this call.
             created_ms = min(timestamp_ms, int(self._clock.wall() * 1000))
-            found = self._make_stream(self._make_group(group), stream, created_ms)
+            found = self._make_stream(self._groups.get(group) or self._lazy_group(group), stream, created_ms)
         segment = found.active
         if segment is not None and segment.last_ms - REORDER_MS <= timestamp_ms < segment.last_ms:
             timestamp_ms = segment.last_ms
@@ -151,10 +161,12 @@ class LogStore:
             self._add(found, timestamp_ms, message)
 
     def create_group(self, name: str) -> bool:
-        """False when it exists."""
+        """False when it exists. Raises OSError."""
         if name in self._groups:
             return False
-        self._make_group(name)
+        group = self._new_group(name)
+        _make_folder(group)
+        self._groups[name] = group
         return True
 
     def create_stream(self, group: str, name: str) -> bool:
@@ -209,19 +221,19 @@ class LogStore:
         self._enqueue(segment)
         return segment
 
-    def _make_group(self, name: str) -> Group:
-        group = self._groups.get(name)
-        if group is None:
-            created_ms = int(self._clock.wall() * 1000)
-            quoted = segments.file_name(name)
-            while os.path.exists(f"{self.root}/{quoted}@{created_ms}"):
-                created_ms += 1
-            folder = f"{self.root}/{quoted}@{created_ms}"
-            os.makedirs(folder, mode=0o700)
-            if "+" in quoted:
-                Path(folder, "name").write_text(name)
-            group = self._groups[name] = Group(name, folder, created_ms, loaded=True)
+    def _lazy_group(self, name: str) -> Group:
+        group = self._groups[name] = self._new_group(name)
+        with contextlib.suppress(OSError):  # the writer tries again, and tells
+            _make_folder(group)
         return group
+
+    def _new_group(self, name: str) -> Group:
+        created_ms = int(self._clock.wall() * 1000)
+        folder = f"{self.root}/{segments.file_name(name)}@{created_ms}"
+        while os.path.exists(folder):  # one of this name was deleted within this millisecond
+            created_ms += 1
+            folder = f"{self.root}/{segments.file_name(name)}@{created_ms}"
+        return Group(name, folder, created_ms, loaded=True)
 
     def _make_stream(self, group: Group, name: str, created_ms: int) -> Stream:
         stream = Stream(name, created_ms)
@@ -358,12 +370,10 @@ class LogStore:
             stream.segments.append(segment)
 
 
-def _first(segment: Segment) -> Event | None:
-    return next(segments.forward(segment, 0, FOREVER_MS, 4096), None) if segment.size else None
-
-
-def _last(segment: Segment) -> Event | None:
-    return next(segments.backward(segment, 0, FOREVER_MS), None) if segment.size else None
+def _make_folder(group: Group) -> None:
+    os.makedirs(group.folder, mode=0o700)
+    if "+" in os.path.basename(group.folder):  # a cut name, see `file_name`
+        Path(group.folder, "name").write_text(group.name)
 
 
 def _long_name(folder: str) -> str | None:

@@ -143,7 +143,7 @@ def write_all(batch: Sequence[Write]) -> list[str]:
 
 def _write(one: Write) -> str:
     try:
-        descriptor = os.open(one.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = _open(one)
     except OSError as error:
         return str(error)
     try:
@@ -158,6 +158,20 @@ def _write(one: Write) -> str:
         return str(error)
     finally:
         os.close(descriptor)
+
+
+def _open(one: Write) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(one.path, flags, 0o600)
+    except FileNotFoundError:
+        if one.segment.sending is not one.lines:
+            raise  # its group was deleted
+        os.makedirs(os.path.dirname(one.path), mode=0o700, exist_ok=True)
+        descriptor = os.open(one.path, flags, 0o600)
+        if one.offset:  # the file was taken away: what it held becomes one damaged line
+            os.pwrite(descriptor, b"\n", one.offset - 1)
+        return descriptor
 
 
 # reading
