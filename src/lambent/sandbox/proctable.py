@@ -22,7 +22,7 @@ class Entry:
     parent: int
     session: int
     state: str  #: one letter as in proc(5); `T` stopped, `Z` dead and not yet reaped
-    cpu_us: int
+    cpu_us: int  #: its own and that of children it waited for
     started: int
     rss_bytes: int
 
@@ -41,7 +41,7 @@ def read(pid: int) -> Entry | None:
         parent=int(fields[1]),
         session=int(fields[3]),
         state=chr(fields[0][0]),
-        cpu_us=(int(fields[11]) + int(fields[12])) * TICK_US,
+        cpu_us=sum(int(field) for field in fields[11:15]) * TICK_US,
         started=int(fields[19]),
         rss_bytes=int(fields[21]) * PAGE_BYTES,
     )
@@ -69,10 +69,11 @@ def snapshot() -> dict[int, Entry]:
     return {row.pid: row for row in rows if row is not None}
 
 
-def descendants(sessions: Iterable[int]) -> list[Entry]:
-    """The living members of these sessions and everything that descends from one, in one pass over the table.
+def descendants(sessions: Iterable[int] = (), parents: Iterable[int] = ()) -> list[Entry]:
+    """The living members of these sessions, the children of these parents and all who descend from one of them.
 
-    A process that both left its session and outlived its parent is not found: nothing ties it to its origin.
+    A process that both left its session and outlived its parent is not found by session: nothing ties it to its
+    origin. In a pid namespace orphans become children of process 1, so that naming it as the parent finds all.
     """
     table = snapshot()
     children: dict[int, list[int]] = {}
@@ -80,6 +81,7 @@ def descendants(sessions: Iterable[int]) -> list[Entry]:
         children.setdefault(row.parent, []).append(row.pid)
     roots = set(sessions)
     waiting = [row.pid for row in table.values() if row.session in roots]
+    waiting += [pid for parent in parents for pid in children.get(parent, ())]
     found: dict[int, Entry] = {}
     while waiting:
         pid = waiting.pop()

@@ -1,0 +1,256 @@
+"""The `namespace` backend: Linux namespaces, a read-only root, control groups, a system call filter.
+
+The package by file: `plan` (what is isolated, pure), `init.c` and `init.py` (process 1, which carries it out),
+`first` (the platform's end of process 1), `sandbox` (the contract), `mounts` and `guest_view` (what of the host is
+shown, and what is shown instead), `seccomp` and `syscalls` (the filter), `cgroup` (limits, freezer, figures),
+`tmp_images` (/tmp), `users` (host ids), `build` (compiles process 1). This file puts a sandbox together, all or
+nothing, and says which limits this host cannot give.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import os
+import shutil
+import socket
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from lambent.sandbox.base import SandboxError, SandboxSpec
+from lambent.sandbox.namespace import build, cgroup, guest_view, mounts, plan
+from lambent.sandbox.namespace.sandbox import NamespaceSandbox
+from lambent.sandbox.namespace.tmp_images import TmpImages
+from lambent.sandbox.namespace.users import UserIds
+
+__all__ = ["NamespaceBackend"]
+
+#: mount_setattr, which makes a whole tree read-only at once
+OLDEST_KERNEL = (5, 12)
+
+PlanBuilder = Callable[[SandboxSpec, plan.Host, plan.Choices], list[plan.Step]]
+
+
+class NamespaceBackend:
+    """See `base.SandboxBackend`. `tmp` is auto, ext4 or tmpfs.
+
+    `limits_said` holds, after `start`, a clear line for each thing that this host cannot limit. The arguments after
+    `cache_dir` replace parts in tests: the layout of control groups, the plan, the choice of process 1.
+    """
+
+    name = "namespace"
+
+    def __init__(
+        self, instance: str, work_dir: Path, memory_cap_bytes: int, tmp: str = "auto", cache_dir: Path | None = None,
+        *, layout: cgroup.Layout | None = None, build_plan: PlanBuilder = plan.build, python_init: bool = False,
+    ) -> None:  # fmt: skip
+        self.limits_said: list[str] = []
+        self._instance = instance
+        self._root = work_dir / f"namespace-{instance}"
+        self._cache = cache_dir or work_dir / "cache"
+        self._cap_bytes = memory_cap_bytes
+        self._tmp = tmp
+        self._layout = layout
+        self._build_plan = build_plan
+        self._python_init = python_init
+        self._cores = os.cpu_count() or 1
+        self._argv: tuple[str, ...] = ()
+        self._groups: cgroup.Groups | None = None
+        self._images: TmpImages | None = None
+        self._ids = UserIds(instance)
+        self._next_address = zlib.crc32(instance.encode()) & 0xFFFF
+        self._sandboxes: set[NamespaceSandbox] = set()
+
+    async def start(self) -> None:
+        if mounts.kernel_release() < OLDEST_KERNEL:
+            raise SandboxError("the namespace sandbox needs Linux 5.12 or newer")
+        try:
+            shutil.rmtree(self._root, ignore_errors=True)
+            (self._root / "stage").mkdir(parents=True, mode=0o700)
+        except OSError as error:
+            raise SandboxError(f"cannot prepare {self._root}: {error.strerror}") from error
+        compile_or_fall_back = functools.partial(build.argv, self._cache, fallback=self._python_init)
+        self._argv = await asyncio.get_running_loop().run_in_executor(None, compile_or_fall_back)
+        self._host = mounts.look(self._root / "stage")
+        groups = cgroup.Groups(self._instance, self._layout or cgroup.detect_here(), self._cap_bytes)
+        groups.prepare()
+        self._groups = groups
+        self.limits_said = groups.layout.missing()
+        if not self._host.seccomp:
+            self.limits_said.append("no system call filter: this processor architecture has no table of calls")
+        try:
+            await self._start_images()
+            await self._try_out()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start_images(self) -> None:
+        if self._tmp == "tmpfs":
+            return
+        if not self._host.privileged:
+            reason = "ext4 images for /tmp need root"
+        else:
+            images = TmpImages(self._root / "images")
+            try:
+                await images.start()
+                self._images = images
+                return
+            except SandboxError as error:
+                reason = str(error)
+        if self._tmp == "ext4":
+            raise SandboxError(reason)
+        self.limits_said.append(f"/tmp is a tmpfs and counts against memory: {reason}")
+
+    async def _try_out(self) -> None:
+        """One sandbox made and destroyed, so that a host that cannot do it says so at start, not at first use."""
+        trial = SandboxSpec(id="trial", task=self._root / "stage", memory_mib=128, tmp_mib=512)
+        sandbox = await self.create(trial, lambda reason: None)
+        await sandbox.destroy("trial")
+
+    async def create(self, spec: SandboxSpec, on_death: Callable[[str], None]) -> NamespaceSandbox:
+        sandbox = NamespaceSandbox(spec.id, on_death)
+        self._sandboxes.add(sandbox)
+        try:
+            await self._put_together(sandbox, spec)
+        except BaseException as error:
+            await sandbox.destroy("creation failed")
+            self._sandboxes.discard(sandbox)
+            if isinstance(error, (OSError, SandboxError, ValueError)):
+                raise SandboxError(f"cannot create sandbox {spec.id}: {_text(error)}") from error
+            raise
+        sandbox.holdings.releases.append(functools.partial(self._forget, sandbox))
+        return sandbox
+
+    async def _forget(self, sandbox: NamespaceSandbox) -> None:
+        self._sandboxes.discard(sandbox)
+
+    async def _put_together(self, sandbox: NamespaceSandbox, spec: SandboxSpec) -> None:
+        first, holdings = sandbox.first, sandbox.holdings
+        first.spawn(self._argv)
+        host_uid = self._take_user(sandbox)
+        isolated = spec.network == "isolated"
+        if not isolated:
+            self._open_socket(sandbox)
+        fds = []
+        if self._images is not None:
+            mount = await self._images.take(spec.tmp_mib)
+            holdings.releases.append(functools.partial(self._images.release, mount))
+            fds.append(mount)
+        choices = plan.Choices(
+            tmp_attached=bool(fds),
+            listen_inside=isolated,
+            generated=self._generated(spec),
+            lang_files=frozenset(str(path) for path, _ in spec.lang if path.is_file()),
+        )
+        steps = self._build_plan(spec, self._host, choices)
+        carried_out = asyncio.ensure_future(first.carry_out(steps, fds, functools.partial(_map_ids, host_uid)))
+        try:
+            # While process 1 mounts, the groups are made here.
+            await asyncio.sleep(0)
+            self._make_group(sandbox, spec)
+        finally:
+            await carried_out
+        self._enter_group(sandbox)
+        if isolated:
+            if first.listening is None:
+                raise SandboxError("process 1 opened no Runtime API socket")
+            sandbox.api_socket = holdings.socket = first.listening
+            sandbox.api_address = f"127.0.0.1:{plan.API_PORT}"
+
+    def _take_user(self, sandbox: NamespaceSandbox) -> int:
+        if not self._host.privileged:
+            return self._host.uid
+        uid = self._ids.take()
+
+        async def give_back() -> None:
+            self._ids.give_back(uid)
+
+        sandbox.holdings.releases.append(give_back)
+        sandbox.guest_uid = uid
+        return uid
+
+    def _open_socket(self, sandbox: NamespaceSandbox) -> None:
+        """The Runtime API at a loopback address of the environment's own, as clients expect at port 9001."""
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sandbox.holdings.socket = listening
+        listening.setblocking(False)
+        for _ in range(0x10000):
+            number = self._next_address
+            self._next_address = (number + 1) & 0xFFFF
+            address = f"127.{64 + (number >> 14)}.{(number >> 7) & 0x7F}.{(number & 0x7F) + 1}"
+            try:
+                listening.bind((address, plan.API_PORT))
+                listening.listen(128)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            sandbox.api_socket = listening
+            sandbox.api_address = f"{address}:{plan.API_PORT}"
+            return
+        raise SandboxError(f"no loopback address is free at port {plan.API_PORT}")
+
+    def _generated(self, spec: SandboxSpec) -> dict[str, bytes]:
+        resolv_conf = "" if spec.network == "isolated" else mounts.read_text("/etc/resolv.conf")
+        proc = {name: mounts.read_text(f"/proc/{name}") for name in ("cpuinfo", "stat")}
+        return guest_view.files(spec.memory_mib, self._cores, spec.hostname, resolv_conf, proc)
+
+    def _make_group(self, sandbox: NamespaceSandbox, spec: SandboxSpec) -> None:
+        assert self._groups is not None
+        if not self._groups.folders():
+            return
+        group = cgroup.Group(self._groups, spec.id, spec.memory_mib, self._cores)
+        sandbox.holdings.group = group
+
+        async def remove() -> None:
+            group.remove()
+
+        sandbox.holdings.releases.append(remove)
+
+    def _enter_group(self, sandbox: NamespaceSandbox) -> None:
+        group = sandbox.holdings.group
+        if group is None:
+            return
+        entrances = group.entrances()
+        try:
+            sandbox.first.send_groups(entrances)
+        finally:
+            for _, fd in entrances:
+                os.close(fd)
+
+    def memory_events(self) -> int | None:
+        return self._groups.refusals() if self._groups else None
+
+    def memory_bytes(self) -> int | None:
+        return self._groups.memory_bytes() if self._groups else None
+
+    async def stop(self) -> None:
+        for sandbox in list(self._sandboxes):
+            await sandbox.destroy("the server stops")
+        if self._images is not None:
+            await self._images.stop()
+            self._images = None
+        if self._groups is not None:
+            self._groups.remove()
+            self._groups = None
+        shutil.rmtree(self._root, ignore_errors=True)
+
+
+def _map_ids(host_uid: int, pid: int) -> None:
+    """One host id becomes the guests' id; nobody else exists in their user namespace."""
+    for name, line in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{plan.GUEST_UID} {host_uid} 1"),
+        ("gid_map", f"{plan.GUEST_GID} {host_uid} 1"),
+    ):
+        with open(f"/proc/{pid}/{name}", "w", encoding="ascii") as file:
+            file.write(line)
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    return str(error)

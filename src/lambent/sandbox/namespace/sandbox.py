@@ -1,0 +1,209 @@
+"""One sandbox of the `namespace` backend: the contract of `base.Sandbox` on top of process 1 and its groups.
+
+It owns what one environment holds on this host (process 1, control groups, the mount for /tmp, the Runtime API
+socket, a user id) and gives all of it back, in reverse. How a sandbox comes to be stands in the package itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from lambent.core.model import ExitStatus
+from lambent.sandbox import proctable
+from lambent.sandbox.base import Places, Process, ProcessSpec, SandboxError, Usage
+from lambent.sandbox.namespace.cgroup import Group
+from lambent.sandbox.namespace.first import FirstProcess
+
+#: `destroy` returns after this; what still hangs in the kernel goes on being cleared away in the background.
+DESTROY_WAIT_S = 5.0
+
+
+@dataclass(slots=True)
+class Holdings:
+    """What a sandbox has taken from the host so far. Filled during creation, emptied by `give_back`."""
+
+    group: Group | None = None
+    socket: socket.socket | None = None
+    guest_uid: int | None = None
+    releases: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+    async def give_back(self) -> None:
+        """Once process 1 is gone. Never raises: one failing release must not keep the others from happening."""
+        if self.socket is not None:
+            self.socket.close()
+        for release in reversed(self.releases):
+            with contextlib.suppress(OSError, SandboxError):
+                await release()
+        self.releases.clear()
+
+
+class NamespaceSandbox:
+    """See `base.Sandbox`. Made by `NamespaceBackend.create`, which also sets the sockets."""
+
+    places = Places()
+    api_socket: socket.socket
+    api_address: str
+
+    def __init__(self, sandbox_id: str, on_death: Callable[[str], None]) -> None:
+        self.id = sandbox_id
+        self.dead = False
+        self.guest_uid: int | None = None
+        self.holdings = Holdings()
+        self.first = FirstProcess(self._gone, self._thaw_dying)
+        self._on_death: Callable[[str], None] | None = on_death
+        self._frozen = False
+        self._killing = False
+        self._oom_kills = 0
+        self._peak_bytes = 0
+        self._cpu_us = 0
+        self._last_usage = Usage(None, None, None)
+        self._cleared = asyncio.get_running_loop().create_future()
+        self._clearing: asyncio.Task[None] | None = None
+
+    async def run(self, spec: ProcessSpec, on_exit: Callable[[ExitStatus], None]) -> Process:
+        if self.dead:
+            raise SandboxError(f"sandbox {self.id} has ended")
+        if self._frozen:
+            raise SandboxError(f"sandbox {self.id} is frozen")
+        fds: list[int] = []
+        try:
+            for _ in range(2):
+                fds += os.pipe()
+            if self.guest_uid is not None:  # else the guest could not open its own /dev/stdout
+                os.fchown(fds[1], self.guest_uid, self.guest_uid)
+                os.fchown(fds[3], self.guest_uid, self.guest_uid)
+            os.set_blocking(fds[0], False)
+            os.set_blocking(fds[2], False)
+            pid = await self.first.run(spec, fds[1], fds[3], lambda status: on_exit(self._exit_status(status)))
+        except BaseException as error:
+            os.close(fds[0])
+            os.close(fds[2])
+            if isinstance(error, OSError):
+                raise SandboxError(f"cannot start {spec.argv[0]}: {error.strerror}") from error
+            raise
+        finally:
+            for fd in fds[1::2]:
+                os.close(fd)
+        return Process(pid, fds[0], fds[2])
+
+    def _exit_status(self, status: int) -> ExitStatus:
+        code = os.waitstatus_to_exitcode(status)
+        if code >= 0:
+            return ExitStatus(code=code)
+        if code != -signal.SIGKILL or self.holdings.group is None or self._killing:
+            return ExitStatus(signal=-code)
+        before, self._oom_kills = self._oom_kills, self.holdings.group.oom_kills()
+        return ExitStatus(signal=-code, oom=self._oom_kills > before)
+
+    def freeze(self) -> None:
+        self._set_frozen(True)
+
+    def thaw(self) -> None:
+        self._set_frozen(False)
+
+    def _set_frozen(self, frozen: bool) -> None:
+        if self.dead:
+            return
+        group = self.holdings.group
+        try:
+            if group is not None and group.can_freeze():
+                group.freeze(frozen)
+            else:
+                self.first.stop_all(frozen)
+        except OSError as error:
+            raise SandboxError(f"cannot {'freeze' if frozen else 'thaw'} {self.id}: {error.strerror}") from error
+        self._frozen = frozen
+
+    def _thaw_dying(self) -> None:
+        group = self.holdings.group
+        if group is not None:
+            with contextlib.suppress(OSError):
+                group.freeze(False)
+        self._frozen = False
+
+    def is_frozen(self) -> bool:
+        if self.dead:
+            return False
+        group = self.holdings.group
+        if group is not None and group.can_freeze():
+            return group.is_frozen()
+        guests = proctable.descendants(parents=[self.first.pid])
+        return all(row.state == "T" for row in guests) if guests else self._frozen
+
+    def limit_cpu(self, limited: bool) -> None:
+        if not self.dead and self.holdings.group is not None:
+            try:
+                self.holdings.group.limit_cpu(limited)
+            except OSError as error:
+                raise SandboxError(f"cannot limit the CPU of {self.id}: {error.strerror}") from error
+
+    def signal(self, pid: int, signum: int) -> None:
+        if not self.dead:
+            with contextlib.suppress(SandboxError):
+                self.first.signal(pid, signum)
+
+    def usage(self) -> Usage:
+        if not self.dead:
+            self._last_usage = self._measure()
+        return self._last_usage
+
+    def _measure(self) -> Usage:
+        """From the groups where there are any, from the process table otherwise."""
+        group = self.holdings.group
+        now = group.memory_now() if group else None
+        if group is not None and now is not None:
+            self._peak_bytes = max(self._peak_bytes, group.memory_peak() or now)
+            return Usage(now, self._peak_bytes, group.cpu_us(), group.pids())
+        guests = proctable.descendants(parents=[self.first.pid])
+        first = proctable.read(self.first.pid)
+        # Process 1 has waited for all that ended, so their time is in its own row.
+        cpu_us = sum(row.cpu_us for row in guests) + (first.cpu_us if first else 0)
+        self._cpu_us = max(self._cpu_us, cpu_us)
+        self._peak_bytes = max(self._peak_bytes, sum(proctable.peak_bytes(row.pid) for row in guests))
+        memory = sum(row.rss_bytes for row in guests)
+        return Usage(memory, self._peak_bytes, self._cpu_us, tuple(row.pid for row in guests))
+
+    async def kill(self) -> None:
+        if self.dead:
+            return
+        self._killing = True
+        try:
+            await self.first.end_guests()
+        except SandboxError:
+            return  # process 1 is gone and everything with it; `on_death` says so
+        finally:
+            self._killing = False
+        if not self.dead:
+            self._set_frozen(False)
+            if self.holdings.group is not None:
+                self._oom_kills = self.holdings.group.oom_kills()
+
+    async def destroy(self, reason: str) -> None:
+        self._on_death = None
+        self.usage()
+        self.dead = True
+        if self._clearing is None:
+            self._killing = True
+            self.first.kill()
+            self._clearing = asyncio.get_running_loop().create_task(self._clear())
+        await asyncio.wait([self._clearing], timeout=DESTROY_WAIT_S)
+
+    async def _clear(self) -> None:
+        await self._cleared
+        await self.holdings.give_back()
+
+    def _gone(self) -> None:
+        if not self.dead:
+            self.usage()
+        self.dead = True
+        if not self._cleared.done():
+            self._cleared.set_result(None)
+        if self._on_death is not None:
+            on_death, self._on_death = self._on_death, None
+            on_death("process 1 of the sandbox ended")
