@@ -6,12 +6,15 @@ import asyncio
 import io
 import zipfile
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
 import botocore.config
+import pytest
+from botocore.exceptions import ClientError
 
 from lambent.clock import Clock
 from lambent.control.app import ControlPlane
@@ -57,6 +60,7 @@ class Plane:
         self.clock = clock
         self.app = app
         self.port = 0
+        self._threads = ThreadPoolExecutor(8)
 
     @property
     def endpoint(self) -> str:
@@ -68,6 +72,9 @@ class Plane:
         return boto3.client(service, endpoint_url=self.endpoint, region_name="us-east-1", aws_access_key_id="test",
                             aws_secret_access_key="test", config=config)  # fmt: skip
 
+    def close(self) -> None:
+        self._threads.shutdown()
+
     async def drive(self, script: Callable[[Any], T], service: str = "lambda") -> T:
         """Run a test's blocking boto3 calls in a thread while the loop serves them."""
 
@@ -78,7 +85,8 @@ class Plane:
             finally:
                 client.close()
 
-        return await asyncio.to_thread(run)
+        # Not the loop's own pool: the server's work for these very calls runs there.
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
 
 @asynccontextmanager
@@ -104,6 +112,7 @@ async def running(data_dir: Path, preparer: GatedPreparer | None = None) -> Asyn
     try:
         yield plane
     finally:
+        plane.close()
         server.close()
         for connection in list(connections):
             connection.abort()
@@ -128,3 +137,20 @@ def function(name: str = "f", **changes: Any) -> dict[str, Any]:
     params = {"FunctionName": name, "Runtime": "python3.12", "Role": ROLE, "Handler": "app.handler",
               "Code": {"ZipFile": zipped()}, **changes}  # fmt: skip
     return {member: value for member, value in params.items() if value is not None}
+
+
+def settled(client: Any, name: str = "f") -> dict[str, Any]:
+    """The configuration once no activation is under way (boto3's waiters pause for a second)."""
+    for _ in range(1000):
+        shown: dict[str, Any] = client.get_function_configuration(FunctionName=name)
+        if shown["State"] != "Pending" and shown["LastUpdateStatus"] != "InProgress":
+            return shown
+    raise AssertionError(f"{name} did not settle")
+
+
+def refused(call: Any, **params: Any) -> tuple[str, int, str]:
+    """Code, status and message of the error that a call ends in."""
+    with pytest.raises(ClientError) as caught:
+        call(**params)
+    response = caught.value.response
+    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Message"]

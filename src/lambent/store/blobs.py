@@ -69,7 +69,7 @@ class Blobs:
         """
         removed = 0
         for folder in self._root.iterdir():
-            for path in folder.iterdir():
+            for path in folder.iterdir() if folder.is_dir() else ():
                 if path.name.startswith(_TEMPORARY):
                     path.unlink()
                 elif path.name not in keep:

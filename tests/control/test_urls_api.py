@@ -1,0 +1,70 @@
+"""Function URLs through boto3."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from control_plane import ARN, function, refused, running
+
+
+async def test_url_lives_from_creation_to_deletion(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> str:
+            client.create_function(**function())
+            created = client.create_function_url_config(FunctionName="f", AuthType="NONE")
+            assert created["ResponseMetadata"]["HTTPStatusCode"] == 201
+            assert created["FunctionArn"] == ARN + "f" and created["AuthType"] == "NONE"
+            assert "LastModifiedTime" not in created and "InvokeMode" not in created
+            form = rf"http://([a-z0-9]{{32}})\.lambda-url\.us-east-1\.localhost:{plane.port}/"
+            match = re.fullmatch(form, created["FunctionUrl"])
+            assert match is not None
+            shown = client.get_function_url_config(FunctionName=ARN + "f")
+            assert shown["FunctionUrl"] == created["FunctionUrl"] and shown["InvokeMode"] == "BUFFERED"
+            assert shown["CreationTime"] == shown["LastModifiedTime"] == created["CreationTime"]
+            assert refused(client.create_function_url_config, FunctionName="f", AuthType="NONE") == (
+                "ResourceConflictException", 409, f"Failed to create function url config for [functionArn = {ARN}f]. "
+                "Error message:  FunctionUrlConfig exists for this Lambda function")  # fmt: skip
+            return match[1]
+
+        first = await plane.drive(script)
+        url = plane.store.urls.by_id(first)
+        assert url is not None and url.function_arn == ARN + "f"
+
+        def remove(client: Any) -> None:
+            deleted = client.delete_function_url_config(FunctionName="f")
+            assert deleted["ResponseMetadata"]["HTTPStatusCode"] == 204
+            for call in (client.get_function_url_config, client.delete_function_url_config):
+                gone = refused(call, FunctionName="f")
+                assert gone == ("ResourceNotFoundException", 404, "The resource you requested does not exist.")
+            again = client.create_function_url_config(FunctionName="f", AuthType="NONE", InvokeMode="BUFFERED")
+            assert again["InvokeMode"] == "BUFFERED" and first not in again["FunctionUrl"]
+            client.delete_function(FunctionName="f")
+
+        await plane.drive(remove)
+        assert plane.store.urls.by_id(first) is None and list(plane.store.urls) == []
+
+
+async def test_urls_that_are_refused(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            client.create_function(**function())
+            create = client.create_function_url_config
+            for changes, code, words in (
+                ({"AuthType": "AWS_IAM"}, "NotImplementedException", "AWS_IAM"),
+                ({"InvokeMode": "RESPONSE_STREAM"}, "NotImplementedException", "RESPONSE_STREAM"),
+                ({"Cors": {"AllowOrigins": ["*"]}}, "NotImplementedException", "Cors"),
+                ({"InvokeMode": "x"}, "ValidationException", "at 'invokeMode' failed to satisfy constraint: "
+                 "Member must satisfy enum value set: [RESPONSE_STREAM, BUFFERED]"),
+                ({"Qualifier": "$LATEST"}, "ValidationException", "at 'qualifier'"),
+                ({"Qualifier": "prod"}, "ResourceNotFoundException", "Alias not found"),
+                ({"FunctionName": "g"}, "ResourceNotFoundException", "Function does not exist"),
+            ):  # fmt: skip
+                found = refused(create, **{"FunctionName": "f", "AuthType": "NONE", **changes})
+                assert found[0] == code and words in found[2], found
+
+        await plane.drive(script)
+        assert list(plane.store.urls) == []
