@@ -1,4 +1,4 @@
-"""The managed Python runtime as a host process: handlers, context, errors and logs as AWS has them (fact sheet 17.1)."""
+"""The managed Python runtime as a host process: handlers, context, errors and logs of AWS (fact sheet 17.1)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_runtime_api import guest
 
 from lambent.runtimes import PreparedRuntime
-from fake_runtime_api import guest
 
 Task = Callable[[dict[str, str]], Path]
 
@@ -121,7 +121,8 @@ async def test_an_exception_is_answered_and_the_runtime_goes_on(python: Prepared
     assert failed.kind == "error" and list(failed.json) == ["errorMessage", "errorType", "requestId", "stackTrace"]
     assert (failed.json["errorMessage"], failed.json["errorType"]) == ("boom", "ValueError")
     assert failed.json["requestId"] == failed.path.split("/")[-2]
-    assert failed.json["stackTrace"] == [f'  File "{code}/app.py", line 3, in handler\n    raise ValueError(\'boom\')\n']
+    frame = f'  File "{code}/app.py", line 3, in handler\n    raise ValueError(\'boom\')\n'
+    assert failed.json["stackTrace"] == [frame]
     assert "lambda-runtime-function-error-type" not in failed.headers  # AWS sends it for init errors only
     assert '"type": "ValueError"' in failed.headers["lambda-runtime-function-xray-error-cause"]
     assert fine.body == b"null"

@@ -86,8 +86,11 @@ globalThis.awslambda = {
 handlers.load(environ.LAMBDA_TASK_ROOT, environ._HANDLER).then(
   (loaded) => {
     handler = loaded;
-    idle = true;
-    client.next();
+    setImmediate(() => { // rejections of the module's own code are reported first: they are errors of Init
+      if (ending) return;
+      idle = true;
+      client.next();
+    });
   },
   (error) => end("Uncaught Exception", error, EXIT_UNCAUGHT_EXCEPTION),
 );
