@@ -142,6 +142,13 @@ def test_the_start_of_two_ids_is_refused(lambent: Lambent, server: FakeServer) -
     assert "'3f9' is the start of 2 environments: 3f9a0001, 3f9b0002" in ran.err
 
 
+def test_the_number_of_an_id_is_enough(lambent: Lambent, server: FakeServer) -> None:
+    server.add_environment("3f9a00-1")
+    server.add_environment("3f9a00-11")
+    assert lambent("retire", "1", "--token", TOKEN).out == "retired 3f9a00-1\n"
+    assert lambent("retire", "11", "--token", TOKEN).out == "retired 3f9a00-11\n"
+
+
 def test_a_whole_id_wins_over_a_longer_one(lambent: Lambent, server: FakeServer) -> None:
     server.add_environment("3f9a")
     server.add_environment("3f9a0001")

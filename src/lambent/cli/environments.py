@@ -70,7 +70,7 @@ def retire(
 
     \b
     Example:
-      lambent retire 3f9a
+      lambent retire 7
     """
     with connect(endpoint, read_token(token, data_dir)) as client:
         found = environment_id(client, environment)

@@ -19,7 +19,8 @@ Endpoint = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 FunctionName = Annotated[str, typer.Argument(metavar="NAME", help="name or ARN", show_default=False)]
 EnvironmentId = Annotated[
-    str, typer.Argument(metavar="ENV", help="id of an environment, or an unambiguous start of it", show_default=False)
+    str,
+    typer.Argument(metavar="ENV", help="id of an environment, its start, or the number at its end", show_default=False),
 ]
 Token = Annotated[
     str | None, typer.Option("--token", metavar="TEXT", help="the server's token  [variable: LAMBENT_TOKEN]")
@@ -54,9 +55,13 @@ def read_token(token: str | None, data_dir: Path | None) -> str:
 
 
 def environment_id(client: Client, given: str) -> str:
-    """The id of the living environment that begins with `given`, or `given` itself: ended ones have stories too."""
+    """The id of the living environment that begins with `given` or has it as its number (`7` of `3f9a00-7`).
+
+    Or `given` itself when there is none: ended environments have stories too.
+    """
     ids = [environment["id"] for environment in client.environments()]
-    matching = [known for known in ids if known.startswith(given)]
+    matching = [known for known in ids if known.rpartition("-")[2] == given]
+    matching = matching or [known for known in ids if known.startswith(given)]
     if given in ids or not matching:
         return given
     if len(matching) > 1:

@@ -39,7 +39,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seque
         shown.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         shown.add_row(*(Text(plain(cell)) for cell in row))
-    console.print(shown)
+    with console.capture() as captured:
+        console.print(shown)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def note(text: str) -> None:

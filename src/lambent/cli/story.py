@@ -70,7 +70,7 @@ def story(environment: EnvironmentId, endpoint: Endpoint = None, as_json: AsJson
     \b
     Examples:
       lambent ps
-      lambent story 3f9a
+      lambent story 7
     """
     with connect(endpoint) as client:
         told = client.story(environment_id(client, environment))
