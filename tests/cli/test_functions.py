@@ -17,7 +17,7 @@ def test_functions_are_a_table_for_people(lambent: Lambent, server: FakeServer) 
     ran = lambent("functions")
     assert (ran.code, ran.err) == (0, "")
     header, first, second = ran.out.rstrip("\n").splitlines()
-    assert header.split() == ["NAME", "RUNTIME", "HANDLER", "MEMORY", "TIMEOUT", "CODE", "STATE", "MODIFIED"]
+    assert header.split() == ["NAME", "RUNTIME", "HANDLER", "MEMORY", "TIMEOUT", "CODE", "MODIFIED"]
     assert first.split()[:9] == ["hello", "python3.12", "app.handler", "512", "MB", "30", "s", "2.0", "KB"]
     assert second.split()[0] == "very-long-name-of-a-function-that-is-not-to-be-cut-off-in-a-pipe"
 
@@ -36,7 +36,7 @@ def test_no_functions_is_said_on_stderr(lambent: Lambent, server: FakeServer) ->
 
 def test_an_image_function_without_a_runtime_is_shown(lambent: Lambent, server: FakeServer) -> None:
     server.add_function("image")
-    del server.functions["image"]["Runtime"], server.functions["image"]["Handler"], server.functions["image"]["State"]
+    del server.functions["image"]["Runtime"], server.functions["image"]["Handler"]
     assert lambent("functions").code == 0
 
 

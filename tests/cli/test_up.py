@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -94,8 +95,9 @@ def test_a_wrong_variable_is_one_line_and_exit_code_2(
         (OSError(errno.EADDRINUSE, "address already in use"), "port 4566 on 127.0.0.1 is in use; choose another one"),
         (
             OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"),
-            "cannot listen on 127.0.0.1 port 4566: Cannot",
+            "cannot listen on 127.0.0.1 port 4566: cannot assign",
         ),
+        (socket.gaierror(-2, "Name or service not known"), "--host: '127.0.0.1' is neither an address nor a name"),
         (OSError(errno.ENOSPC, "No space left on device", "/x"), "No space left on device: '/x'"),
         (SandboxError("this host lacks user namespaces"), "this host lacks user namespaces"),
         (StoreError("data directory /x: Permission denied"), "data directory /x: Permission denied"),

@@ -21,7 +21,7 @@ def functions(endpoint: Endpoint = None, as_json: AsJson = False) -> None:
     elif not found:
         show.note("no functions yet; lambent deploy makes one")
     else:
-        columns = ("NAME", "RUNTIME", "HANDLER", "MEMORY", "TIMEOUT", "CODE", "STATE", "MODIFIED")
+        columns = ("NAME", "RUNTIME", "HANDLER", "MEMORY", "TIMEOUT", "CODE", "MODIFIED")
         show.table(columns, [_row(function) for function in found], right=("MEMORY", "TIMEOUT", "CODE"))
 
 
@@ -34,7 +34,6 @@ def _row(function: dict[str, object]) -> tuple[str, ...]:
         f"{function.get('MemorySize', '-')} MB",
         f"{function.get('Timeout', '-')} s",
         f"{size / 1024:.1f} KB" if isinstance(size, int) else "-",
-        str(function.get("State", "-")),
         str(function.get("LastModified", "-")),
     )
 

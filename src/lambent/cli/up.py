@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import inspect
+import os
+import socket
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,7 +44,9 @@ def _address_trouble(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port {port} on {host} is in use; choose another one with --port (0 picks a free one)"
     if error.errno in (errno.EADDRNOTAVAIL, errno.EACCES):
-        return f"cannot listen on {host} port {port}: {error.strerror}"
+        return f"cannot listen on {host} port {port}: {os.strerror(error.errno).lower()}"
+    if isinstance(error, socket.gaierror):
+        return f"--host: {host!r} is neither an address nor a name that resolves"
     return f"the server could not start: {error}"
 
 
