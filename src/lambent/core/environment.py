@@ -157,6 +157,7 @@ class Environment:
         self.started = False
         self.retiring: str | None = None
         self._epoch = 0
+        self._armed = False  #: a deadline is set
         self._init_started_at = 0.0
         self._init_s: float | None = None  #: reported with the first invocation after it
         self._invoke_started_at = 0.0
@@ -179,9 +180,8 @@ class Environment:
         if allowed is not None and self.phase not in allowed:
             return "InvalidStateTransition"
         if isinstance(event, (ResponsePosted, ErrorPosted)):
-            if self.runtime is not State.BUSY:
+            if self.runtime is not State.BUSY or self.assigned is None or self._stopping is not None:
                 return "InvalidStateTransition"
-            assert self.assigned is not None
             return None if self.assigned.request_id == event.request_id else "InvalidRequestID"
         if isinstance(event, ExtensionRegistered):
             return self._register_refusal(event)
@@ -230,7 +230,7 @@ class Environment:
 
     def _sandbox_created(self, event: SandboxCreated) -> None:
         self.external = event.extensions
-        if self.retiring is not None:
+        if self.retiring is not None and self.assigned is None:
             self._stop(event.at, "spindown", Phase.SHUTDOWN)
             return
         self._effects.append(ReportInitStart("init"))
@@ -456,8 +456,9 @@ class Environment:
             self._stop(at, "failure", Phase.RESET)
 
     def _deadline_passed(self, event: DeadlinePassed) -> None:
-        if event.epoch != self._epoch:
+        if event.epoch != self._epoch or not self._armed:
             return
+        self._armed = False
         at = event.at
         if self._stopping is not None:
             self._continue_stop(at, late=True)
@@ -570,12 +571,14 @@ class Environment:
 
     def _set_deadline(self, deadline: float) -> None:
         self._epoch += 1
+        self._armed = True
         self._deadline = deadline
         self._effects.append(SetDeadline(deadline, self._epoch))
 
     def _clear_deadline(self) -> None:
-        self._epoch += 1
-        self._effects.append(ClearDeadline())
+        if self._armed:
+            self._armed = False
+            self._effects.append(ClearDeadline())
 
     def _report_init(self, phase: InitPhase, at: float, status: Status, error_type: str) -> None:
         duration_ms = round((at - self._init_started_at) * 1000, 2)

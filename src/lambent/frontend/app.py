@@ -51,7 +51,7 @@ class Edge:
         path = request.path
         if path.endswith(invoke.SUFFIX) and path.startswith(invoke.PREFIX) and request.method == "POST":
             self._invoke.handle(request)
-        elif path.startswith(management.PREFIX) and not path.startswith("/_lambent/code/"):
+        elif path.startswith(management.PREFIX):
             self._management.handle(request)
         else:
             self._control(request)

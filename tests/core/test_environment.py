@@ -1,0 +1,311 @@
+"""The life of one environment, as scripts: each test is a situation of the fact sheet's section 1."""
+
+from __future__ import annotations
+
+import pytest
+from playbook import Playbook, invocation, response
+
+from lambent.core.effects import DeliverShutdown, ReportInit, SetDeadline
+from lambent.core.environment import EXTENSION_TABLE, RUNTIME_TABLE, Phase, State
+from lambent.core.events import (
+    DeadlinePassed,
+    EntrypointMissing,
+    ErrorPosted,
+    Event,
+    ExtensionRegistered,
+    InitErrorPosted,
+    InvocationAssigned,
+    NextRequested,
+    ProcessesEnded,
+    ProcessExited,
+    ResponsePosted,
+    RetireRequested,
+    SandboxCreated,
+    SandboxFailed,
+    Started,
+)
+from lambent.core.journal import IllegalEvent
+from lambent.core.model import ExitStatus, Outcome, OutcomeKind
+
+
+def cold(tail: bool = False) -> Playbook:
+    """An environment whose runtime works on its first invocation, r1, since t=1."""
+    book = Playbook()
+    book.feed(Started(0.0, invocation(tail=tail)), SandboxCreated(0.1), NextRequested(1.0))
+    return book
+
+
+def idle() -> Playbook:
+    """An environment that has served r1 and is frozen."""
+    book = cold()
+    book.feed(ResponsePosted(1.5, "r1", response()), NextRequested(1.6))
+    return book
+
+
+def deadline(book: Playbook) -> SetDeadline:
+    return [effect for effect in book.effects if isinstance(effect, SetDeadline)][-1]
+
+
+def test_cold_start_goes_from_init_straight_to_the_invocation_without_a_freeze() -> None:
+    book = Playbook()
+    assert book.feed(Started(0.0, invocation())) == ["CreateSandbox"]
+    assert book.feed(SandboxCreated(0.1)) == ["ReportInitStart", "Launch", "SetDeadline"]
+    assert book.feed(NextRequested(1.0)) == ["LimitCpu", "ReportInit", "SetDeadline", "ReportStart", "Deliver"]
+    assert deadline(book).deadline == 4.0
+    assert book.feed(ResponsePosted(1.5, "r1", response())) == ["Reply"]
+    assert book.feed(NextRequested(1.6)) == ["ClearDeadline", "ReportEnd", "Freeze", "Announce"]
+    assert book.machine.phase is Phase.IDLE
+    bill = book.report().bill
+    assert (bill.duration_ms, bill.init_ms, bill.billed_ms) == (600.0, 900.0, 1500)
+
+
+def test_warm_start_delivers_before_it_thaws_and_is_billed_without_init() -> None:
+    book = idle()
+    assert book.feed(InvocationAssigned(5.0, invocation("r2"))) == ["SetDeadline", "ReportStart", "Deliver", "Thaw"]
+    book.feed(ResponsePosted(5.001, "r2", response()), NextRequested(5.0012))
+    bill = book.report().bill
+    assert (bill.duration_ms, bill.init_ms, bill.billed_ms) == (1.2, None, 2)
+
+
+def test_caller_who_wants_the_log_is_answered_after_the_report() -> None:
+    book = cold(tail=True)
+    assert book.feed(ResponsePosted(1.5, "r1", response())) == []
+    assert book.feed(NextRequested(1.6)) == ["ClearDeadline", "ReportEnd", "Reply", "Freeze", "Announce"]
+
+
+def test_handler_error_is_a_result_and_resets_nothing() -> None:
+    book = cold()
+    error = Outcome(OutcomeKind.FUNCTION_ERROR, b'{"errorType":"ValueError"}')
+    assert book.feed(ErrorPosted(1.5, "r1", error)) == ["Reply"]
+    assert book.feed(NextRequested(1.6)) == ["ClearDeadline", "ReportEnd", "Freeze", "Announce"]
+    assert book.machine.runtime is State.READY
+
+
+def test_timeout_resets_then_answers_and_is_billed_exactly_the_timeout() -> None:
+    book = cold()
+    passed = DeadlinePassed(4.003, deadline(book).epoch)
+    assert book.feed(passed) == ["ReportEnd", "Terminate"]
+    assert book.machine.phase is Phase.RESET
+    assert book.report().bill.duration_ms == 3000.0
+    assert book.report().status == "timeout"
+    assert book.feed(ProcessExited(4.004, ExitStatus(signal=9))) == []
+    assert book.feed(ProcessesEnded(4.01)) == ["Freeze", "Announce", "Reply"]
+    assert book.replies()[0].outcome.payload == (
+        b'{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: r1 Error: Task timed out after 3.00 seconds"}'
+    )
+
+
+def test_invocation_after_a_reset_runs_a_suppressed_init_inside_its_own_time() -> None:
+    book = cold()
+    book.feed(ProcessExited(1.2, ExitStatus(code=1)), ProcessesEnded(1.3))
+    assert book.feed(InvocationAssigned(2.0, invocation("r2"))) == ["SetDeadline", "Thaw", "Launch"]
+    assert book.feed(NextRequested(2.5)) == ["ReportStart", "Deliver"]
+    book.feed(ResponsePosted(2.6, "r2", response()), NextRequested(2.6))
+    assert book.report().bill.duration_ms == 600.0
+    assert book.report().bill.init_ms is None
+
+
+@pytest.mark.parametrize(
+    ("exit", "error_type", "words"),
+    [
+        (ExitStatus(code=0), "Runtime.ExitError", "Runtime exited without providing a reason"),
+        (ExitStatus(code=1), "Runtime.ExitError", "Runtime exited with error: exit status 1"),
+        (ExitStatus(signal=11), "Runtime.ExitError", "Runtime exited with error: signal: segmentation fault"),
+        (ExitStatus(signal=9, oom=True), "Runtime.OutOfMemory", "Runtime exited with error: signal: killed"),
+    ],
+)
+def test_runtime_that_ends_during_an_invocation(exit: ExitStatus, error_type: str, words: str) -> None:
+    book = cold()
+    book.feed(ProcessExited(1.2, exit), ProcessesEnded(1.3))
+    expected = f'{{"errorType":"{error_type}","errorMessage":"RequestId: r1 Error: {words}"}}'
+    assert book.replies()[0].outcome.payload.decode() == expected
+    assert (book.report().status, book.report().error_type) == ("error", error_type)
+
+
+def test_runtime_that_ends_after_its_answer_has_answered_and_is_reset() -> None:
+    book = cold()
+    book.feed(ResponsePosted(1.5, "r1", response()))
+    assert book.feed(ProcessExited(1.6, ExitStatus(code=0))) == ["ClearDeadline", "ReportEnd", "Terminate"]
+    assert book.feed(ProcessesEnded(1.7)) == ["Freeze", "Announce"]
+    assert [reply.outcome.payload for reply in book.replies()] == [b'"ok"']
+
+
+def test_failed_init_is_run_again_inside_the_invocation_whose_outcome_the_caller_sees() -> None:
+    book = Playbook()
+    error = Outcome(OutcomeKind.FUNCTION_ERROR, b'{"errorType":"Runtime.ImportModuleError"}',
+                    error_type="Runtime.ImportModuleError")
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1))
+    assert book.feed(InitErrorPosted(0.3, error)) == []
+    assert book.feed(ProcessExited(0.4, ExitStatus(code=1))) == ["ReportInit", "ClearDeadline", "Terminate"]
+    first = book.last[0]
+    assert isinstance(first, ReportInit)
+    assert (first.phase, first.status, first.error_type) == ("init", "error", "Runtime.ImportModuleError")
+    assert book.feed(ProcessesEnded(0.5)) == ["SetDeadline", "Launch"]
+    book.feed(InitErrorPosted(0.8, error))
+    effects = book.feed(ProcessExited(0.9, ExitStatus(code=1)))
+    assert effects == ["ReportInit", "ReportStart", "ClearDeadline", "ReportEnd", "Terminate"]
+    second = book.last[0]
+    assert isinstance(second, ReportInit)
+    assert second.phase == "invoke"
+    book.feed(ProcessesEnded(1.0))
+    assert book.replies()[0].outcome is error
+
+
+def test_init_over_ten_seconds_is_repeated_under_the_functions_timeout() -> None:
+    book = Playbook(timeout_s=15)
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1))
+    assert deadline(book).deadline == 10.1
+    assert book.feed(DeadlinePassed(10.1, deadline(book).epoch)) == ["ReportInit", "Terminate"]
+    assert book.feed(ProcessesEnded(10.2)) == ["SetDeadline", "Launch"]
+    assert deadline(book).deadline == 25.2
+    book.feed(NextRequested(22.0), ResponsePosted(22.5, "r1", response()), NextRequested(22.5))
+    assert book.report().bill.init_ms is None
+    assert book.report().bill.duration_ms == 12300.0
+
+
+def test_missing_bootstrap_is_said_for_both_inits_and_answered() -> None:
+    book = Playbook()
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1))
+    missing = EntrypointMissing(0.2, ("/var/task/bootstrap", "/opt/bootstrap"))
+    assert book.feed(missing)[0] == "ReportEntrypoint"
+    book.feed(ProcessesEnded(0.3), missing, ProcessesEnded(0.4))
+    answer = book.replies()[0].outcome.payload
+    assert b"Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]" in answer
+
+
+def test_late_deadline_of_an_earlier_invocation_is_ignored() -> None:
+    book = cold()
+    late = DeadlinePassed(4.0, deadline(book).epoch)
+    book.feed(ResponsePosted(1.5, "r1", response()), NextRequested(1.6))
+    assert book.feed(late) == []
+    assert book.machine.phase is Phase.IDLE
+
+
+def test_retiring_an_idle_environment_without_extensions_kills_at_once() -> None:
+    book = idle()
+    assert book.feed(RetireRequested(9.0, "idle")) == ["Thaw", "Terminate"]
+    assert book.feed(ProcessesEnded(9.1)) == ["Destroy"]
+    assert book.machine.phase is Phase.GONE
+
+
+def test_retiring_a_busy_environment_lets_the_invocation_finish() -> None:
+    book = cold()
+    assert book.feed(RetireRequested(1.2, "updated")) == []
+    book.feed(ResponsePosted(1.5, "r1", response()))
+    assert book.feed(NextRequested(1.6))[-1] == "Terminate"
+    assert book.feed(ProcessesEnded(1.7)) == ["Destroy"]
+    assert len(book.replies()) == 1
+
+
+def test_forced_retirement_answers_whoever_waits() -> None:
+    book = cold()
+    assert book.feed(RetireRequested(1.2, "stopping", force=True)) == ["Reply", "ClearDeadline", "Terminate"]
+    assert book.replies()[0].outcome.kind is OutcomeKind.PLATFORM_ERROR
+
+
+@pytest.mark.parametrize("moment", ["creating", "init", "invoke", "idle"])
+def test_sandbox_that_fails_answers_and_is_destroyed_once(moment: str) -> None:
+    book = Playbook()
+    book.feed(Started(0.0, invocation()))
+    if moment != "creating":
+        book.feed(SandboxCreated(0.1))
+    if moment in ("invoke", "idle"):
+        book.feed(NextRequested(1.0))
+    if moment == "idle":
+        book.feed(ResponsePosted(1.1, "r1", response()), NextRequested(1.1))
+    assert book.feed(SandboxFailed(2.0, "no memory"))[-1] == "Destroy"
+    assert len(book.replies()) == 1
+    with pytest.raises(IllegalEvent):
+        book.feed(SandboxFailed(2.1, "again"))
+
+
+def test_process_killed_between_invocations_means_a_reset_and_a_new_init() -> None:
+    book = idle()
+    assert book.feed(ProcessExited(7.0, ExitStatus(signal=9))) == ["Thaw", "Terminate"]
+    assert book.feed(InvocationAssigned(7.01, invocation("r2"))) == []
+    assert book.feed(ProcessesEnded(7.02)) == ["SetDeadline", "Launch"]
+
+
+# Extensions
+
+
+def with_extension(*, invoke: bool = True, shutdown: bool = True) -> Playbook:
+    book = Playbook()
+    book.feed(Started(0.0, invocation()))
+    assert book.feed(SandboxCreated(0.1, ("agent",))) == ["ReportInitStart", "Launch", "SetDeadline"]
+    assert book.feed(ExtensionRegistered(0.2, "agent", invoke, shutdown)) == ["Launch"]
+    assert book.feed(NextRequested(0.5)) == []
+    assert "Deliver" in book.feed(NextRequested(0.6, "agent"))
+    return book
+
+
+def test_invocation_ends_when_the_extension_is_back_too_but_the_caller_has_its_answer_before() -> None:
+    book = with_extension()
+    assert book.feed(ResponsePosted(1.0, "r1", response())) == ["Reply"]
+    assert book.feed(NextRequested(1.1)) == []
+    assert book.feed(NextRequested(2.0, "agent"))[-2:] == ["Freeze", "Announce"]
+    assert book.report().bill.duration_ms == 1400.0
+
+
+def test_slow_extension_runs_into_the_timeout_after_the_answer() -> None:
+    book = with_extension()
+    book.feed(ResponsePosted(1.0, "r1", response()), NextRequested(1.1))
+    assert "SignalRuntime" in book.feed(DeadlinePassed(3.6, deadline(book).epoch))
+    assert book.report().status == "timeout"
+    assert len(book.replies()) == 1
+
+
+def test_shutdown_signals_the_runtime_then_tells_the_extension_then_kills() -> None:
+    book = with_extension(invoke=False)
+    book.feed(ResponsePosted(1.0, "r1", response()), NextRequested(1.1))
+    assert book.feed(RetireRequested(5.0, "idle")) == ["Thaw", "SetDeadline", "SignalRuntime"]
+    assert deadline(book).deadline == pytest.approx(5.6)
+    assert book.feed(ProcessExited(5.1, ExitStatus(signal=15))) == ["SetDeadline", "DeliverShutdown"]
+    told = book.last[1]
+    assert isinstance(told, DeliverShutdown)
+    assert (told.reason, told.deadline) == ("spindown", 7.0)
+    assert book.feed(ProcessExited(5.3, ExitStatus(code=0), "agent")) == ["ClearDeadline", "Terminate"]
+
+
+def test_extension_that_ends_during_an_invocation_resets_the_environment() -> None:
+    book = with_extension()
+    assert book.feed(ProcessExited(1.0, ExitStatus(code=0), "agent"))[-1] == "Terminate"
+    assert book.report().error_type == "Extension.Crash"
+
+
+def test_internal_extension_may_register_until_the_runtime_asks_for_work() -> None:
+    book = Playbook()
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1))
+    assert book.machine.refusal(ExtensionRegistered(0.2, "in", True, True)) == "Extension.InvalidEventType"
+    book.feed(ExtensionRegistered(0.2, "in", True, False), NextRequested(0.3))
+    late = ExtensionRegistered(0.4, "late", True, False)
+    assert book.machine.refusal(late) == "Extension.RegistrationClosed"
+    assert "Deliver" in book.feed(NextRequested(0.5, "in"))
+
+
+# The tables
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_runtime_calls_outside_the_table_are_refused_and_leave_no_trace(state: State) -> None:
+    calls: list[Event] = [NextRequested(9.0), ResponsePosted(9.0, "r1", response()), ErrorPosted(9.0, "r1", response()),
+             InitErrorPosted(9.0, response())]  # fmt: skip
+    for call in calls:
+        book = cold()
+        book.machine.runtime = state
+        legal = (state, type(call)) in RUNTIME_TABLE
+        assert (book.machine.refusal(call) is None) == legal
+        if not legal:
+            before = repr(vars(book.machine))
+            with pytest.raises(IllegalEvent):
+                book.machine.handle(call)
+            assert repr(vars(book.machine)) == before
+
+
+def test_answer_to_another_request_is_refused_by_its_id() -> None:
+    assert cold().machine.refusal(ResponsePosted(1.1, "r9", response())) == "InvalidRequestID"
+
+
+def test_every_state_of_the_tables_can_be_reached() -> None:
+    reached = set(RUNTIME_TABLE.values()) | set(EXTENSION_TABLE.values()) | {State.ABSENT, State.STARTED, State.BUSY}
+    assert reached == set(State)

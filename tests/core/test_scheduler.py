@@ -1,0 +1,267 @@
+"""Which environment serves, which is started, kept and retired: situations, then random walks."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from playbook import invocation
+
+from lambent.core import scheduler as machine
+from lambent.core.journal import IllegalEvent
+from lambent.core.keepalive.fixed import Fixed
+from lambent.core.model import Invocation
+from lambent.core.scheduler import (
+    RESERVE_BYTES,
+    SETTLE_S,
+    Assign,
+    Effect,
+    EnvironmentGone,
+    EnvironmentIdle,
+    EnvironmentSettling,
+    FunctionChanged,
+    InvocationArrived,
+    MemoryMeasured,
+    Refuse,
+    Retire,
+    RetireAsked,
+    Scheduler,
+    SetTimer,
+    Start,
+    StopRequested,
+    TimePassed,
+)
+
+ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
+
+
+def scheduler(limit: int = 10, budget: int | None = None, keep_alive_s: float = 600.0) -> Scheduler:
+    return Scheduler(account_limit=limit, keep_alive=Fixed(keep_alive_s), max_age_s=14_400.0,
+                     memory_budget_bytes=budget)
+
+
+def feed(made: Scheduler, *events: machine.Event) -> list[Effect]:
+    """The effects of the last event, timers aside."""
+    effects: list[Effect] = []
+    for event in events:
+        effects = made.handle(event)
+        made.check()
+    return [effect for effect in effects if not isinstance(effect, SetTimer)]
+
+
+def one(effects: list[Effect]) -> Effect:
+    assert len(effects) == 1, effects
+    return effects[0]
+
+
+def started(made: Scheduler, at: float, request_id: str, generation: str = "g1") -> int:
+    effect = one(feed(made, InvocationArrived(at, invocation(request_id, generation=generation))))
+    assert isinstance(effect, Start)
+    return effect.number
+
+
+def test_parallel_invocations_each_get_an_environment_and_later_ones_the_most_recently_used() -> None:
+    made = scheduler()
+    numbers = [started(made, 0.0, f"r{i}") for i in range(3)]
+    assert len(set(numbers)) == 3
+    feed(made, EnvironmentIdle(1.0, numbers[1]), EnvironmentIdle(2.0, numbers[0]), EnvironmentIdle(3.0, numbers[2]))
+    effect = one(feed(made, InvocationArrived(4.0, invocation("r9"))))
+    assert isinstance(effect, Assign)
+    assert effect.number == numbers[2]
+
+
+def test_environment_of_another_generation_never_serves() -> None:
+    made = scheduler()
+    old = started(made, 0.0, "r1")
+    feed(made, EnvironmentIdle(1.0, old))
+    assert started(made, 2.0, "r2", generation="g2") != old
+
+
+def test_over_the_account_limit_an_invocation_is_throttled_with_the_reason_and_starts_nothing() -> None:
+    made = scheduler(limit=1)
+    number = started(made, 0.0, "r1")
+    effect = one(feed(made, InvocationArrived(0.1, invocation("r2"))))
+    assert isinstance(effect, Refuse)
+    assert effect.reason == "ConcurrentInvocationLimitExceeded"
+    feed(made, EnvironmentIdle(1.0, number))
+    assert isinstance(one(feed(made, InvocationArrived(1.1, invocation("r3")))), Assign)
+
+
+def test_update_retires_idle_environments_at_once_and_busy_ones_too() -> None:
+    made = scheduler()
+    first, second = started(made, 0.0, "r1"), started(made, 0.0, "r2")
+    feed(made, EnvironmentIdle(1.0, first))
+    effects = feed(made, FunctionChanged(2.0, ARN, "$LATEST", "g2"))
+    assert {effect.number for effect in effects if isinstance(effect, Retire)} == {first, second}
+    assert feed(made, EnvironmentIdle(3.0, second)) == []
+
+
+def test_idle_environment_is_retired_when_its_keep_alive_is_over_and_not_before() -> None:
+    made = scheduler(keep_alive_s=10.0)
+    number = started(made, 0.0, "r1")
+    effects = made.handle(EnvironmentIdle(1.0, number))
+    assert [effect.at for effect in effects if isinstance(effect, SetTimer)] == [11.0]
+    assert feed(made, TimePassed(10.9)) == []
+    retired = one(feed(made, TimePassed(11.0)))
+    assert isinstance(retired, Retire)
+    assert retired.reason == "idle"
+
+
+def test_use_postpones_the_keep_alive() -> None:
+    made = scheduler(keep_alive_s=10.0)
+    number = started(made, 0.0, "r1")
+    feed(made, EnvironmentIdle(1.0, number), InvocationArrived(8.0, invocation("r2")), EnvironmentIdle(9.0, number))
+    effects = made.handle(TimePassed(11.0))
+    assert [effect.at for effect in effects if isinstance(effect, SetTimer)] == [19.0]
+    assert isinstance(one(feed(made, TimePassed(19.0))), Retire)
+
+
+def test_environment_over_its_maximum_age_is_retired_when_it_becomes_idle() -> None:
+    made = scheduler()
+    number = started(made, 0.0, "r1")
+    retired = one(feed(made, EnvironmentIdle(14_400.0, number)))
+    assert isinstance(retired, Retire)
+    assert retired.reason == "age"
+
+
+def test_invocation_waits_for_an_environment_that_has_just_answered() -> None:
+    made = scheduler()
+    number = started(made, 0.0, "r1")
+    feed(made, EnvironmentSettling(1.0, number))
+    assert feed(made, InvocationArrived(1.001, invocation("r2"))) == []
+    effect = one(feed(made, EnvironmentIdle(1.002, number)))
+    assert isinstance(effect, Assign)
+    assert effect.invocation.request_id == "r2"
+
+
+def test_invocation_that_waited_in_vain_gets_an_environment_of_its_own() -> None:
+    made = scheduler()
+    number = started(made, 0.0, "r1")
+    feed(made, EnvironmentSettling(1.0, number), InvocationArrived(1.0, invocation("r2")))
+    assert isinstance(one(feed(made, TimePassed(1.0 + SETTLE_S))), Start)
+
+
+def test_invocation_that_waits_for_an_environment_that_dies_gets_another() -> None:
+    made = scheduler()
+    number = started(made, 0.0, "r1")
+    feed(made, EnvironmentSettling(1.0, number), InvocationArrived(1.0, invocation("r2")))
+    assert isinstance(one(feed(made, EnvironmentGone(1.001, number))), Start)
+
+
+def test_memory_over_the_budget_retires_the_longest_idle_first() -> None:
+    made = scheduler(budget=10 * RESERVE_BYTES)
+    first, second = started(made, 0.0, "r1"), started(made, 0.0, "r2")
+    feed(made, EnvironmentIdle(1.0, first), EnvironmentIdle(2.0, second))
+    retired = one(feed(made, MemoryMeasured(3.0, 10 * RESERVE_BYTES + 1)))
+    assert isinstance(retired, Retire)
+    assert (retired.number, retired.reason) == (first, "memory")
+
+
+def test_refused_allocation_retires_one_idle_environment() -> None:
+    made = scheduler(budget=10 * RESERVE_BYTES)
+    number = started(made, 0.0, "r1")
+    feed(made, EnvironmentIdle(1.0, number))
+    assert isinstance(one(feed(made, MemoryMeasured(2.0, RESERVE_BYTES, refused=True))), Retire)
+
+
+def test_without_memory_an_invocation_is_refused_and_starts_nothing() -> None:
+    made = scheduler(budget=RESERVE_BYTES)
+    started(made, 0.0, "r1")
+    effect = one(feed(made, InvocationArrived(0.1, invocation("r2"))))
+    assert isinstance(effect, Refuse)
+    assert effect.reason == "MemoryExhausted"
+
+
+def test_stop_refuses_new_invocations_and_retires_everything() -> None:
+    made = scheduler()
+    number = started(made, 0.0, "r1")
+    assert isinstance(one(feed(made, StopRequested(1.0))), Retire)
+    assert isinstance(one(feed(made, InvocationArrived(1.1, invocation("r2")))), Refuse)
+    feed(made, EnvironmentIdle(2.0, number), EnvironmentGone(2.1, number))
+    assert made.members == {}
+
+
+def test_news_of_an_unknown_environment_is_our_fault_and_changes_nothing() -> None:
+    made = scheduler()
+    with pytest.raises(IllegalEvent):
+        made.handle(EnvironmentIdle(1.0, 7))
+    made.check()
+
+
+@settings(max_examples=600, deadline=None)
+@given(steps=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1000)), max_size=120), limit=st.integers(1, 6))
+def test_random_traffic_keeps_every_promise(steps: list[tuple[int, int]], limit: int) -> None:
+    made = scheduler(limit=limit, budget=8 * RESERVE_BYTES, keep_alive_s=5.0)
+    world = Traffic(made)
+    for kind, choice in steps:
+        world.step(kind, choice)
+    world.feed(StopRequested(world.at))
+    for number in sorted(made.members):
+        world.finish(number)
+    for number in sorted(made.members):
+        world.lose(number)
+    for _ in range(3):  # those that were started for invocations which had waited
+        world.at += 1
+        world.feed(TimePassed(world.at))
+    assert made.leases.held == len(world.serving)
+    assert all(count == 1 for count in world.fates.values())
+
+
+class Traffic:
+    """Callers and environments. Each invocation has exactly one fate: assigned, started for, or refused."""
+
+    def __init__(self, made: Scheduler) -> None:
+        self.made = made
+        self.at = 0.0
+        self.asked = 0
+        self.generation = 1
+        self.serving: dict[int, Invocation] = {}
+        self.fates: Counter[str] = Counter()
+
+    def feed(self, event: machine.Event) -> None:
+        for effect in self.made.handle(event):
+            match effect:
+                case Assign(number=number, invocation=served) | Start(number=number, invocation=served):
+                    assert number not in self.serving, "one invocation at a time"
+                    self.serving[number] = served
+                    self.fates[served.request_id] += 1
+                case Refuse(invocation=refused):
+                    self.fates[refused.request_id] += 1
+                case _:
+                    pass
+        self.made.check()
+
+    def finish(self, number: int) -> None:
+        if number in self.serving:
+            del self.serving[number]
+            self.feed(EnvironmentIdle(self.at, number))
+
+    def lose(self, number: int) -> None:
+        self.serving.pop(number, None)
+        self.feed(EnvironmentGone(self.at, number))
+
+    def step(self, kind: int, choice: int) -> None:
+        self.at += 0.01 if kind < 8 else 2.0
+        numbers = sorted(self.made.members)
+        if kind < 4 or not numbers:
+            self.asked += 1
+            self.feed(InvocationArrived(self.at, invocation(f"r{self.asked}", generation=f"g{self.generation}")))
+            return
+        number = numbers[choice % len(numbers)]
+        match kind:
+            case 4:
+                if number in self.serving:
+                    self.feed(EnvironmentSettling(self.at, number))
+            case 5:
+                self.finish(number)
+            case 6:
+                self.lose(number)
+            case 7:
+                self.feed(RetireAsked(self.at, number, "asked"))
+            case 8:
+                self.feed(TimePassed(self.at))
+            case _:
+                self.generation += 1
+                self.feed(FunctionChanged(self.at, ARN, "$LATEST", f"g{self.generation}"))
