@@ -98,8 +98,9 @@ def test_timeout_resets_then_answers_and_is_billed_exactly_the_timeout() -> None
 def test_invocation_after_a_reset_runs_a_suppressed_init_inside_its_own_time() -> None:
     book = cold()
     book.feed(ProcessExited(1.2, ExitStatus(code=1)), ProcessesEnded(1.3))
-    assert book.feed(InvocationAssigned(2.0, invocation("r2"))) == ["SetDeadline", "Thaw", "Launch"]
-    assert book.feed(NextRequested(2.5)) == ["ReportStart", "Deliver"]
+    assert book.feed(InvocationAssigned(2.0, invocation("r2"))) == [
+        "SetDeadline", "Thaw", "LimitCpu", "Launch"]  # fmt: skip
+    assert book.feed(NextRequested(2.5)) == ["LimitCpu", "ReportStart", "Deliver"]
     book.feed(ResponsePosted(2.6, "r2", response()), NextRequested(2.6))
     assert book.report().bill.duration_ms == 600.0
     assert book.report().bill.init_ms is None
@@ -223,7 +224,7 @@ def test_process_killed_between_invocations_means_a_reset_and_a_new_init() -> No
     book = idle()
     assert book.feed(ProcessExited(7.0, ExitStatus(signal=9))) == ["Thaw", "Terminate"]
     assert book.feed(InvocationAssigned(7.01, invocation("r2"))) == []
-    assert book.feed(ProcessesEnded(7.02)) == ["SetDeadline", "Launch"]
+    assert book.feed(ProcessesEnded(7.02)) == ["SetDeadline", "LimitCpu", "Launch"]
 
 
 # Extensions

@@ -74,7 +74,9 @@ class Thaw:
 
 @dataclass(slots=True, eq=False)
 class LimitCpu:
-    """From now on the CPU share that the memory size buys."""
+    """The CPU share that the memory size buys, or while Init runs all that the host has."""
+
+    limited: bool
 
 
 @dataclass(slots=True, eq=False)

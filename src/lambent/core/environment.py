@@ -243,9 +243,15 @@ class Environment:
         self.extensions = {name: Extension(State.STARTED, True) for name in self.external}
         self._init_started_at = at
         self._init_error = None
+        self._limit_cpu(False)
         for name in self.external:
             self._effects.append(Launch(name))
         self._launch_runtime_when_extensions_registered()
+
+    def _limit_cpu(self, limited: bool) -> None:
+        if self._cpu_limited is not limited:
+            self._cpu_limited = limited
+            self._effects.append(LimitCpu(limited))
 
     def _launch_runtime_when_extensions_registered(self) -> None:
         if self.runtime is State.ABSENT and all(e.state is not State.STARTED for e in self.extensions.values()):
@@ -281,9 +287,7 @@ class Environment:
 
     def _end_init(self, at: float) -> None:
         self.initialising = False
-        if not self._cpu_limited:
-            self._cpu_limited = True
-            self._effects.append(LimitCpu())
+        self._limit_cpu(True)
         if self.phase is Phase.INVOKE:  # the suppressed Init of a function that failed before
             self._run(at)
             return

@@ -277,9 +277,9 @@ class Driver:
         except SandboxError as error:
             self._failed(error)
 
-    def _limit_cpu(self, _: do.LimitCpu) -> None:
+    def _limit_cpu(self, effect: do.LimitCpu) -> None:
         assert self.sandbox is not None
-        self.sandbox.limit_cpu(True)
+        self.sandbox.limit_cpu(effect.limited)
 
     def _announce(self, _: do.Announce) -> None:
         self._parts.owner.idle(self.number)
