@@ -8,6 +8,7 @@ the server and tells their stories. The exit code is 1 when anything is not as p
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -69,7 +70,7 @@ class Demo:
         code = run([*argv, "--endpoint", self.client.endpoint])
         self.promises.check("it is Active", code == 0)
         if code:
-            raise SystemExit(1)
+            raise RuntimeError("without a function there is nothing to show")
         self.url = self.client.url("demo") or ""
 
     def call(self, event: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str], float]:
@@ -196,18 +197,33 @@ def _summary(story: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def start_server(data_dir: Path) -> tuple[subprocess.Popen[str], str]:
+def start_server(data_dir: Path) -> subprocess.Popen[str]:
     argv = ["up", "--port", "0", "--data-dir", str(data_dir), "--cache-dir", str(CACHE)]
     print(f"$ lambent {shlex.join(argv)}", flush=True)
-    process = subprocess.Popen([sys.executable, "-m", "lambent.cli.main", *argv], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-m", "lambent.cli.main", *argv], stdout=subprocess.PIPE, text=True)
+
+
+def wait_for_address(process: subprocess.Popen[str]) -> str:
+    """The base URL from the line that the server prints when it is ready; empty when it did not start."""
     assert process.stdout is not None
     signal.signal(signal.SIGALRM, lambda number, frame: process.kill())
     signal.alarm(START_TIMEOUT_S)
     line = process.stdout.readline()
     signal.alarm(0)
     print(f"  {line.strip() or 'the server did not start'}", flush=True)
-    address = next((word for word in line.split() if word.startswith("http://")), "")
-    return process, address
+    return next((word for word in line.split() if word.startswith("http://")), "")
+
+
+def stop_server(process: subprocess.Popen[str]) -> int:
+    process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+    finally:
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def left_behind(instance: str, data_dir: Path, pids: set[int]) -> list[str]:
@@ -227,40 +243,36 @@ def main() -> int:
     told: list[dict[str, Any]] = []
     instance = ""
     pids: set[int] = set()
+    title("The server starts")
+    process = start_server(data_dir)
     try:
-        title("The server starts")
-        process, address = start_server(data_dir)
-        try:
-            promises.check("it is ready", bool(address))
-            if not address:
-                return 1
+        address = wait_for_address(process)
+        promises.check("it is ready", bool(address))
+        if address:
             demo = Demo(address, promises, (data_dir / "token").read_text("ascii").strip())
-            instance = str(demo.client.health().get("instance", ""))
+            instance = str(demo.client.health()["instance"])
             for part in (demo.deploy, demo.cold_and_warm, demo.over_its_url, demo.freeze, demo.burst):
                 part()
             pids = {pid for row in demo.client.environments() for pid in row["pids"]}
             told = demo.end()
             demo.client.close()
-        except Exception as error:
-            promises.check(f"no error: {type(error).__name__}: {error}", False)
-        finally:
-            title("The server stops")
-            process.send_signal(signal.SIGTERM)
-            try:
-                code: int | None = process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                code = process.wait()
-            promises.check("with exit code 0", code == 0)
-    finally:
+    except Exception as error:
+        promises.check(f"no error: {type(error).__name__}: {error}", False)
+    finally:  # nothing is printed before the server has ended: the terminal may be what went away
+        code = stop_server(process)
         shutil.rmtree(data_dir, ignore_errors=True)
-        remains = left_behind(instance, data_dir, pids)
-        promises.check("nothing is left behind" + (f": {', '.join(remains)}" if remains else ""), not remains)
+    title("The server stops")
+    promises.check("with exit code 0", code == 0)
+    remains = left_behind(instance, data_dir, pids)
+    promises.check("nothing is left behind" + (f": {', '.join(remains)}" if remains else ""), not remains)
     stories(told)
-    kept = "everything was as promised" if not promises.broken else f"{promises.broken} promises were broken"
+    kept = "Everything was as promised" if not promises.broken else f"{promises.broken} promises were broken"
     print(f"\n{kept}, in {time.perf_counter() - begun:.1f} s")
     return 1 if promises.broken else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (KeyboardInterrupt, BrokenPipeError):  # the server has been stopped on the way here
+        os._exit(130)
