@@ -1,7 +1,8 @@
 """The runtimes that Lambda knows, as a table: identifier, family, version, and what we can run.
 
-The identifiers are the Runtime enumeration of the service model (fact sheet 18.5), the dates those of the AWS page
-"Lambda runtimes" (9.9). This module only knows; `preparation` finds interpreters and builds what they need.
+The identifiers are the Runtime enumeration of the service model (botocore, pinned; fact sheet 18.5), the dates those
+of the AWS page "Lambda runtimes" (9.9). This module only knows; `preparation` finds interpreters and builds what
+they need.
 """
 
 from __future__ import annotations
@@ -74,19 +75,21 @@ CATALOG: Final[dict[str, CatalogEntry]] = {
         "python3.8": ("3.8", _PAST), "python3.9": ("3.9", "2025-12-15"), "python3.10": ("3.10", "2026-06-30"),
         "python3.11": ("3.11", "2026-06-30"), "python3.12": ("3.12", "2028-10-31"),
         "python3.13": ("3.13", "2029-06-30"), "python3.14": ("3.14", "2029-06-30"),
+        "python3.15": ("3.15", None),
     }),
     **_rows("nodejs", {
         "nodejs": ("0.10", _PAST), "nodejs4.3": ("4.3", _PAST), "nodejs4.3-edge": ("4.3", _PAST),
         "nodejs6.10": ("6.10", _PAST), "nodejs8.10": ("8.10", _PAST), "nodejs10.x": ("10", _PAST),
         "nodejs12.x": ("12", _PAST), "nodejs14.x": ("14", _PAST), "nodejs16.x": ("16", _PAST),
         "nodejs18.x": ("18", _PAST), "nodejs20.x": ("20", "2026-04-30"), "nodejs22.x": ("22", "2027-04-30"),
-        "nodejs24.x": ("24", "2028-04-30"),
+        "nodejs24.x": ("24", "2028-04-30"), "nodejs26.x": ("26", None),
     }),
     **_rows("provided", {
         "provided": ("al1", _PAST), "provided.al2": ("al2", "2026-07-31"), "provided.al2023": ("al2023", "2029-06-30"),
     }),
     **_rows("java", {
         "java8": ("8", _PAST), "java8.al2": ("8", "2026-06-30"), "java11": ("11", "2026-06-30"),
+        "java8.al2023": ("8", None), "java11.al2023": ("11", None), "java17.al2023": ("17", None),
         "java17": ("17", "2026-06-30"), "java21": ("21", "2029-06-30"), "java25": ("25", "2029-06-30"),
     }),
     **_rows("dotnet", {

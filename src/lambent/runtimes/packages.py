@@ -110,7 +110,7 @@ async def _install_node(folder: Path, interpreter: Interpreter, environ: Mapping
     manifests = [shutil.copy(NODE_SDK / name, folder) for name in ("package.json", "package-lock.json")]
     outcome = await run_tool(
         [npm, "ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error", "--prefer-offline",
-         "--fetch-retries=1", "--fetch-timeout=60000"],
+         "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000"],
         {**environ, "PATH": path}, timeout_s=INSTALL_TIMEOUT_S, cwd=folder)  # fmt: skip
     if outcome.code != 0:
         raise RuntimeUnavailable(f"nodejs{interpreter.line}.x: the AWS SDK for JavaScript could not be installed "
