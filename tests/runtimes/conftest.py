@@ -34,13 +34,18 @@ def node() -> PreparedRuntime:
 
 
 @pytest.fixture(scope="session")
+def node_without_callbacks() -> PreparedRuntime:
+    return prepared("nodejs24.x", "nodejs26.x")
+
+
+@pytest.fixture(scope="session")
 def provided() -> PreparedRuntime:
     return prepared("provided.al2023")
 
 
 @pytest.fixture
 def task(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a function's files (name=text, `__` for `/`, `_dot_` for `.`) or a mapping; returns the folder."""
+    """Writes a function's files, given as texts by path; returns the folder."""
 
     def write(files: dict[str, str]) -> Path:
         folder = tmp_path / "task"

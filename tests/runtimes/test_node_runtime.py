@@ -317,3 +317,16 @@ exports.handler = async () => [v8.getHeapStatistics().heap_size_limit / 2 ** 20,
     assert 200 <= limit <= 300 and gc == "function"  # of 256 MiB
     async with guest(node, code, environment={"NODE_OPTIONS": "--max-old-space-size=500"}) as running:
         assert (await running.invoke()).json[0] >= 500
+
+
+@pytest.mark.parametrize("source", ["(event, context, callback) => callback(null, 1)", "() => 'plain'"])
+async def test_from_24_on_callbacks_are_refused_and_plain_returns_count(
+    node_without_callbacks: PreparedRuntime, task: Task, source: str
+) -> None:
+    async with guest(node_without_callbacks, task({"app.js": f"exports.handler = {source};"})) as running:
+        if "callback" in source:
+            post = await running.posted()
+            assert (post.kind, post.json["errorType"]) == ("init/error", "Runtime.CallbackHandlerDeprecated")
+            assert await running.exit_code() == 129
+        else:
+            assert (await running.invoke()).json == "plain"
