@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -159,17 +160,18 @@ def said_at_start(backend: SandboxBackend) -> list[str]:
 def make_token(data_dir: Path) -> str:
     """The token for changing calls of the management API, made once, readable only by the server's user."""
     path = data_dir / "token"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return path.read_text("ascii").strip()
-    token = secrets.token_urlsafe(32)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(token + "\n")
-    return token
+    if not path.exists():
+        # Whole or not at all: a kill between must not leave an empty token, which everybody would know.
+        fresh = data_dir / "token.new"
+        fresh.unlink(missing_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+        fresh.rename(path)
+    return path.read_text("ascii").strip()
 
 
-def guest_check(worker: LocalWorker, stack: AsyncExitStack) -> Any:
+def guest_check(worker: LocalWorker, stack: AsyncExitStack) -> Callable[[Request], bool]:
     """Whether a request's socket belongs to a guest of ours, by the uid that the kernel knows."""
     peers = PeerLookup()
     stack.callback(peers.close)

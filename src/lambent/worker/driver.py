@@ -39,6 +39,9 @@ from lambent.worker.chronicle import Chronicle
 from lambent.worker.parts import Parts
 
 SIGTERM = 15
+#: Open connections to one environment's Runtime API: enough for a runtime and ten extensions, and a bound for what a
+#: hostile guest can make us hold (each may bring a body of 6 MB).
+CONNECTIONS = 20
 
 
 class Driver:
@@ -161,7 +164,9 @@ class Driver:
         return connection
 
     def _stranger(self, connection: Connection) -> str | None:
-        """Refuse a connection that does not come from this environment's own user."""
+        """Refuse a connection that does not come from this environment's own user, or that is one too many."""
+        if len(self._connections) > CONNECTIONS:
+            return "too many connections"
         sandbox = self.sandbox
         if sandbox is None or sandbox.guest_uid is None or self._parts.peers is None:
             return None
