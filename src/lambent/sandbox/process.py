@@ -71,6 +71,8 @@ class ProcessSandbox:
     async def run(self, spec: ProcessSpec, on_exit: Callable[[ExitStatus], None]) -> Process:
         if self.dead:
             raise SandboxError(f"sandbox {self.id} has ended")
+        if self._frozen:
+            raise SandboxError(f"sandbox {self.id} is frozen")
         try:
             child, stdout, stderr = _start_with_pipes(spec)
         except OSError as error:
@@ -80,8 +82,6 @@ class ProcessSandbox:
         self._empty.clear()
         self._record(child.pid)
         _watch(child, self._reaped)
-        if self._frozen:
-            os.kill(child.pid, signal.SIGSTOP)
         return Process(child.pid, stdout, stderr)
 
     def _record(self, pid: int) -> None:

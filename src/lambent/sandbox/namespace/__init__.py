@@ -111,6 +111,8 @@ class NamespaceBackend:
         await sandbox.destroy("trial")
 
     async def create(self, spec: SandboxSpec, on_death: Callable[[str], None]) -> NamespaceSandbox:
+        if any(spec.id == other.id for other in self._sandboxes):
+            raise SandboxError(f"there is a sandbox {spec.id} already")
         sandbox = NamespaceSandbox(spec.id, on_death)
         self._sandboxes.add(sandbox)
         try:

@@ -222,14 +222,15 @@ class Group:
     def __init__(self, groups: Groups, name: str, memory_mib: int, cores: int) -> None:
         """Raises OSError; then nothing is left."""
         self._groups = groups
-        self._folders = [parent / name for parent in groups.folders()]
+        self._folders: list[Path] = []
         self._by_facility = {facility: parent / name for facility in (*_CONTROLLERS, "unified", "freezer", "cpuacct")
                              if (parent := groups.folder(facility)) is not None}  # fmt: skip
         self._quota_us = cpu_quota_us(memory_mib, cores)
         self._fds: dict[str, int] = {}
         try:
-            for folder in self._folders:
-                folder.mkdir()
+            for parent in groups.folders():
+                (parent / name).mkdir()
+                self._folders.append(parent / name)
             self._limit(memory_mib)
             self._open()
         except BaseException:

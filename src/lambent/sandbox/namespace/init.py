@@ -21,10 +21,10 @@ from typing import Any, NoReturn
 
 OPEN_TREE, MOVE_MOUNT, CLONE3, CLOSE_RANGE, MOUNT_SETATTR = 428, 429, 435, 436, 442
 LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 444, 446
-#: clone, pivot_root, capset, seccomp: the few calls whose numbers differ by architecture
-CLONE, PIVOT_ROOT, CAPSET, SECCOMP = {
-    "x86_64": (56, 155, 126, 317),
-    "aarch64": (220, 41, 91, 277),
+#: clone, pivot_root, capset, seccomp, rt_sigaction: the few calls whose numbers differ by architecture
+CLONE, PIVOT_ROOT, CAPSET, SECCOMP, SIGACTION = {
+    "x86_64": (56, 155, 126, 317, 13),
+    "aarch64": (220, 41, 91, 277, 134),
 }[os.uname().machine]
 
 AT_FDCWD, CLONE_PARENT, CLONE_INTO_CGROUP, CLONE_NEWCGROUP = -100, 0x8000, 0x200000000, 0x2000000
@@ -33,9 +33,6 @@ PR_SET_DUMPABLE, PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_SET_NO_
 #: NOROOT, NO_SETUID_FIXUP, KEEP_CAPS and NO_CAP_AMBIENT_RAISE, locked; see `init.c`
 SECUREBITS = 1 | 2 | 8 | 32 | 64 | 128
 MESSAGE_BYTES, MAX_FDS, MAX_RUNNING = 256 * 1024, 16, 64
-
-#: signals that the interpreter or `main` handles, which guests are to find as the kernel has them
-OURS = (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
 
 libc = ctypes.CDLL(None, use_errno=True)
 control = socket.socket(fileno=0)
@@ -92,11 +89,14 @@ def tell(kind: bytes, first: int = 0, second: int = 0, fds: tuple[int, ...] = ()
 
 def hear() -> tuple[bytes, list[int]]:
     try:
-        body, fds, flags, _ = socket.recv_fds(control, MESSAGE_BYTES, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+        # Not recv_fds, which drops the flag, so that guests would inherit what we receive.
+        room = socket.CMSG_LEN(4 * MAX_FDS)
+        body, ancillary, flags, _ = control.recvmsg(MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
     except OSError:
         die()
     if not body or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
         die()
+    fds = [fd for _, kind, data in ancillary if kind == socket.SCM_RIGHTS for (fd,) in struct.iter_unpack("i", data)]
     return body, fds
 
 
@@ -295,9 +295,9 @@ def become_guest(token: int, cwd: bytes, argv: list[bytes], environment: dict[by
             check(-1)
         enter_limits()
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        for signum in OURS:
-            signal.signal(signum, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
+        for signum in range(1, 65):
+            libc.syscall(ctypes.c_long(SIGACTION), signum, bytes(32), None, ctypes.c_size_t(8))
         drop_privileges()
     except (OSError, ValueError) as error:
         tell(b"F", token, getattr(error, "errno", None) or errno.EPERM)
@@ -308,6 +308,7 @@ def become_guest(token: int, cwd: bytes, argv: list[bytes], environment: dict[by
         os.chdir(cwd)
         failed = argv[0]
         os.dup2(guests.null, 0)
+        libc.syscall(ctypes.c_long(CLOSE_RANGE), 3, 0xFFFFFFFF, 4)  # close on exec
         os.execve(argv[0], argv, environment)
     except OSError as error:
         if failed == argv[0] and error.errno in (errno.ENOENT, errno.ENOTDIR):
