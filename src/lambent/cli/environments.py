@@ -36,7 +36,7 @@ def ps(endpoint: Endpoint = None, as_json: AsJson = False) -> None:
         show.note("no environments; an invocation makes one")
     else:
         now = Clock().wall()
-        columns = ("ID", "FUNCTION", "PHASE", "FROZEN", "AGE", "IDLE", "INVOCATIONS", "MEMORY", "INIT", "SANDBOX")
+        columns = ("ID", "FUNCTION", "PHASE", "FROZEN", "AGE", "IDLE", "INVOCATIONS", "MEMORY")
         rows = [_row(environment, now) for environment in environments]
         show.table(columns, rows, right=("AGE", "IDLE", "INVOCATIONS", "MEMORY"))
 
@@ -52,8 +52,6 @@ def _row(environment: dict[str, Any], now: float) -> tuple[str, ...]:
         show.duration(now - show.epoch(environment["last_used_at"])) if idle else "-",
         str(environment["invocations"]),
         show.mebibytes(environment.get("memory_bytes")),
-        str(environment.get("init_type", "-")),
-        str(environment.get("sandbox", "-")),
     )
 
 

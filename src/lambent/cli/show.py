@@ -28,15 +28,15 @@ def data(value: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """Aligned columns on stdout; `right` names those with figures. Nothing is cut off in a pipe."""
+    """Aligned columns on stdout; `right` names those with figures. Nothing is cut off or broken inside a cell."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 500)
+    console = Console(highlight=False, width=1000)
     shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        shown.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        shown.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     for row in rows:
         shown.add_row(*(Text(plain(cell)) for cell in row))
     with console.capture() as captured:
