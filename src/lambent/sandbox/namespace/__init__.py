@@ -25,7 +25,7 @@ from lambent.sandbox.namespace.sandbox import NamespaceSandbox
 from lambent.sandbox.namespace.tmp_images import TmpImages
 from lambent.sandbox.namespace.users import UserIds
 
-__all__ = ["NamespaceBackend"]
+__all__ = ["OLDEST_KERNEL", "NamespaceBackend"]
 
 #: mount_setattr, which makes a whole tree read-only at once
 OLDEST_KERNEL = (5, 12)
@@ -107,7 +107,11 @@ class NamespaceBackend:
     async def _try_out(self) -> None:
         """One sandbox made and destroyed, so that a host that cannot do it says so at start, not at first use."""
         trial = SandboxSpec(id="trial", task=self._root / "stage", memory_mib=128, tmp_mib=512)
-        sandbox = await self.create(trial, lambda reason: None)
+        try:
+            sandbox = await self.create(trial, lambda reason: None)
+        except SandboxError as error:
+            hint = "`lambent doctor` says what is missing; --sandbox process runs functions without isolation"
+            raise SandboxError(f"this host cannot isolate environments: {error}; {hint}") from error
         await sandbox.destroy("trial")
 
     async def create(self, spec: SandboxSpec, on_death: Callable[[str], None]) -> NamespaceSandbox:
