@@ -105,7 +105,8 @@ def _unshare(flags: int) -> int:
 def _userns_remedy() -> str:
     """Which of the known switches forbids it."""
     for path, value, remedy in (
-        ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1, or run as root"),
+        ("/proc/sys/kernel/unprivileged_userns_clone", "0",
+         "sysctl kernel.unprivileged_userns_clone=1, or run as root"),
         ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1",
          "sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run as root"),
         ("/proc/sys/user/max_user_namespaces", "0", "sysctl user.max_user_namespaces=15000"),
