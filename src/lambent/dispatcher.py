@@ -66,6 +66,14 @@ class Dispatcher:
         generation = serving.generation if serving is not None else None
         self._feed(machine.FunctionChanged(self._clock.monotonic(), function_arn, version, generation))
 
+    def reserve(self, function_arn: str, concurrency: int | None) -> None:
+        """Reserve concurrency for a function; None gives it back."""
+        self._feed(machine.ReservationChanged(self._clock.monotonic(), function_arn, concurrency))
+
+    def provision(self, function: FunctionVersion, wanted: int) -> None:
+        """Keep this many environments of a version initialised; 0 for none."""
+        self._feed(machine.ProvisionChanged(self._clock.monotonic(), function, wanted))
+
     def retire(self, number: int, reason: str) -> None:
         """Let an environment end, once it is idle."""
         self._feed(machine.RetireAsked(self._clock.monotonic(), number, reason))
@@ -98,6 +106,9 @@ class Dispatcher:
     def idle(self, number: int) -> None:
         self._feed(machine.EnvironmentIdle(self._clock.monotonic(), number))
 
+    def init_failed(self, number: int) -> None:
+        self._feed(machine.InitFailed(self._clock.monotonic(), number))
+
     def gone(self, number: int) -> None:
         self._feed(machine.EnvironmentGone(self._clock.monotonic(), number))
 
@@ -120,6 +131,13 @@ class Dispatcher:
 
     def _start(self, effect: machine.Start) -> None:
         self.worker.start(effect.number, effect.invocation)
+        self._keep_measuring()
+
+    def _provision(self, effect: machine.Provision) -> None:
+        self.worker.provision(effect.number, effect.function)
+        self._keep_measuring()
+
+    def _keep_measuring(self) -> None:
         if self._measuring is None:
             self._measuring = self._loop.call_later(MEASURE_S, self._measure)
 
@@ -159,6 +177,7 @@ class Dispatcher:
 _PERFORM: dict[type, Callable[[Dispatcher, Any], None]] = {
     machine.Assign: Dispatcher._assign,
     machine.Start: Dispatcher._start,
+    machine.Provision: Dispatcher._provision,
     machine.Refuse: Dispatcher._refuse,
     machine.Retire: Dispatcher._retire,
     machine.SetTimer: Dispatcher._set_timer,

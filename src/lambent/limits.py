@@ -10,6 +10,7 @@ from typing import Final
 
 # Lifecycle
 INIT_TIMEOUT_S: Final = 10.0  # Lifecycle: Init phase, on-demand
+INIT_TIMEOUT_AHEAD_S: Final = 130.0  # Lifecycle: provisioned concurrency and SnapStart, or the function's timeout
 SHUTDOWN_INTERNAL_S: Final = 0.5  # Lifecycle: only internal extensions registered
 SHUTDOWN_EXTERNAL_S: Final = 2.0  # Lifecycle: at least one external extension
 RUNTIME_SHARE_OF_SHUTDOWN: Final = 0.3  # RIE rapid/shutdown.go
@@ -47,3 +48,8 @@ LOCKED_BYTES: Final = 64 * 1024
 
 # Concurrency
 ACCOUNT_CONCURRENCY: Final = 1000
+
+
+def init_timeout_s(init_type: str, timeout_s: float) -> float:
+    """How long Init may take: 10 s on demand, else the larger of 130 s and the function's timeout."""
+    return INIT_TIMEOUT_S if init_type == "on-demand" else max(INIT_TIMEOUT_AHEAD_S, timeout_s)

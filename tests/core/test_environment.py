@@ -6,7 +6,7 @@ import pytest
 from playbook import Playbook, invocation, response
 
 from lambent.core.effects import DeliverShutdown, ReportInit, SetDeadline
-from lambent.core.environment import EXTENSION_TABLE, RUNTIME_TABLE, Phase, State
+from lambent.core.environment import EXTENSION_TABLE, RUNTIME_TABLE, Environment, Phase, State
 from lambent.core.events import (
     DeadlinePassed,
     EntrypointMissing,
@@ -282,6 +282,29 @@ def test_internal_extension_may_register_until_the_runtime_asks_for_work() -> No
     late = ExtensionRegistered(0.4, "late", True, False)
     assert book.machine.refusal(late) == "Extension.RegistrationClosed"
     assert "Deliver" in book.feed(NextRequested(0.5, "in"))
+
+
+# Environments that nobody waits for
+
+
+def test_provisioned_environment_whose_init_fails_says_so_and_ends() -> None:
+    book = Playbook()
+    book.machine = Environment(3.0, "provisioned-concurrency")
+    book.feed(Started(0.0), SandboxCreated(0.1))
+    assert deadline(book).deadline == 130.1
+    effects = book.feed(ProcessExited(0.5, ExitStatus(code=1)))
+    assert effects == ["ReportInit", "ClearDeadline", "AnnounceInitFailed", "Terminate"]
+    assert book.feed(ProcessesEnded(0.6)) == ["Destroy"]
+
+
+def test_init_of_a_provisioned_environment_is_shown_but_not_billed_with_its_first_invocation() -> None:
+    book = Playbook()
+    book.machine = Environment(3.0, "provisioned-concurrency")
+    book.feed(Started(0.0), SandboxCreated(0.1))
+    assert book.feed(NextRequested(1.1))[-2:] == ["Freeze", "Announce"]
+    book.feed(InvocationAssigned(60.0, invocation()), ResponsePosted(60.01, "r1", response()), NextRequested(60.01))
+    bill = book.report().bill
+    assert (bill.init_ms, bill.billed_ms) == (1000.0, 10)
 
 
 # The tables

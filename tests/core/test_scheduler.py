@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from playbook import invocation
+from playbook import function, invocation
 
 from lambent.core import scheduler as machine
 from lambent.core.journal import IllegalEvent
@@ -22,9 +22,13 @@ from lambent.core.scheduler import (
     EnvironmentIdle,
     EnvironmentSettling,
     FunctionChanged,
+    InitFailed,
     InvocationArrived,
     MemoryMeasured,
+    Provision,
+    ProvisionChanged,
     Refuse,
+    ReservationChanged,
     Retire,
     RetireAsked,
     Scheduler,
@@ -183,6 +187,77 @@ def test_stop_refuses_new_invocations_and_retires_everything() -> None:
     assert made.members == {}
 
 
+def test_reserved_concurrency_is_a_ceiling_and_a_guarantee() -> None:
+    made = scheduler(limit=3)
+    feed(made, ReservationChanged(0.0, ARN, 1))
+    number = started(made, 0.0, "r1")
+    effect = one(feed(made, InvocationArrived(0.1, invocation("r2"))))
+    assert isinstance(effect, Refuse)
+    assert effect.reason == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    for request_id in ("r3", "r4"):
+        assert isinstance(one(feed(made, InvocationArrived(0.2, invocation(request_id, name="other")))), Start)
+    effect = one(feed(made, InvocationArrived(0.3, invocation("r5", name="other"))))
+    assert isinstance(effect, Refuse)
+    assert effect.reason == "ConcurrentInvocationLimitExceeded"
+    feed(made, EnvironmentIdle(1.0, number))
+    assert isinstance(one(feed(made, InvocationArrived(1.1, invocation("r6")))), Assign)
+
+
+def test_reserved_concurrency_of_zero_throttles_everything() -> None:
+    made = scheduler()
+    feed(made, ReservationChanged(0.0, ARN, 0))
+    assert isinstance(one(feed(made, InvocationArrived(0.1, invocation("r1")))), Refuse)
+    feed(made, ReservationChanged(0.2, ARN, None))
+    assert isinstance(one(feed(made, InvocationArrived(0.3, invocation("r2")))), Start)
+
+
+def provisioned(made: Scheduler, wanted: int) -> list[int]:
+    effects = feed(made, ProvisionChanged(0.0, function(), wanted))
+    assert all(isinstance(effect, Provision) for effect in effects)
+    return [effect.number for effect in effects if isinstance(effect, Provision)]
+
+
+def test_provisioned_environments_serve_only_when_all_are_ready_and_then_before_others() -> None:
+    made = scheduler(limit=5)
+    first, second = provisioned(made, 2)
+    feed(made, EnvironmentIdle(1.0, first))
+    spilled = started(made, 1.1, "r1")
+    feed(made, EnvironmentIdle(1.2, spilled), EnvironmentIdle(1.3, second))
+    assert made.provision(function().fleet) == (2, 2, 2, "")
+    served = [one(feed(made, InvocationArrived(2.0, invocation(f"r{i}")))) for i in (2, 3, 4)]
+    assert [effect.number for effect in served if isinstance(effect, Assign)] == [second, first, spilled]
+
+
+def test_provisioned_capacity_is_set_aside_from_the_account() -> None:
+    made = scheduler(limit=3)
+    provisioned(made, 2)
+    assert isinstance(one(feed(made, InvocationArrived(0.1, invocation("r1", name="other")))), Start)
+    assert isinstance(one(feed(made, InvocationArrived(0.1, invocation("r2", name="other")))), Refuse)
+
+
+def test_failed_init_of_a_provisioned_environment_fails_the_provision_and_stops_trying() -> None:
+    made = scheduler()
+    (number,) = provisioned(made, 1)
+    assert feed(made, InitFailed(1.0, number), EnvironmentGone(1.1, number)) == []
+    assert made.provision(function().fleet) == (1, 0, 0, "FUNCTION_ERROR_INIT_FAILURE")
+    assert len(provisioned(made, 1)) == 1
+
+
+def test_dead_provisioned_environment_is_replaced() -> None:
+    made = scheduler()
+    (number,) = provisioned(made, 1)
+    feed(made, EnvironmentIdle(1.0, number))
+    assert isinstance(one(feed(made, EnvironmentGone(2.0, number))), Provision)
+
+
+def test_provision_taken_back_retires_its_environments() -> None:
+    made = scheduler()
+    numbers = provisioned(made, 2)
+    feed(made, *(EnvironmentIdle(1.0, number) for number in numbers))
+    effects = feed(made, ProvisionChanged(2.0, function(), 0))
+    assert [effect.number for effect in effects if isinstance(effect, Retire)] == numbers
+
+
 def test_news_of_an_unknown_environment_is_our_fault_and_changes_nothing() -> None:
     made = scheduler()
     with pytest.raises(IllegalEvent):
@@ -191,7 +266,7 @@ def test_news_of_an_unknown_environment_is_our_fault_and_changes_nothing() -> No
 
 
 @settings(max_examples=600, deadline=None)
-@given(steps=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1000)), max_size=120), limit=st.integers(1, 6))
+@given(steps=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1000)), max_size=120), limit=st.integers(1, 6))
 def test_random_traffic_keeps_every_promise(steps: list[tuple[int, int]], limit: int) -> None:
     made = scheduler(limit=limit, budget=8 * RESERVE_BYTES, keep_alive_s=5.0)
     world = Traffic(made)
@@ -218,6 +293,7 @@ class Traffic:
         self.asked = 0
         self.generation = 1
         self.serving: dict[int, Invocation] = {}
+        self.initialising: set[int] = set()
         self.fates: Counter[str] = Counter()
 
     def feed(self, event: machine.Event) -> None:
@@ -227,6 +303,8 @@ class Traffic:
                     assert number not in self.serving, "one invocation at a time"
                     self.serving[number] = served
                     self.fates[served.request_id] += 1
+                case Provision(number=number):
+                    self.initialising.add(number)
                 case Refuse(invocation=refused):
                     self.fates[refused.request_id] += 1
                 case _:
@@ -234,17 +312,26 @@ class Traffic:
         self.made.check()
 
     def finish(self, number: int) -> None:
-        if number in self.serving:
-            del self.serving[number]
+        if number in self.serving or number in self.initialising:
+            self.serving.pop(number, None)
+            self.initialising.discard(number)
             self.feed(EnvironmentIdle(self.at, number))
 
     def lose(self, number: int) -> None:
         self.serving.pop(number, None)
+        self.initialising.discard(number)
         self.feed(EnvironmentGone(self.at, number))
 
     def step(self, kind: int, choice: int) -> None:
-        self.at += 0.01 if kind < 8 else 2.0
+        self.at += 2.0 if kind in (8, 9) else 0.01
         numbers = sorted(self.made.members)
+        if kind == 10:
+            self.feed(ReservationChanged(self.at, ARN, (None, 0, 1, 2)[choice % 4]))
+            return
+        if kind == 11:
+            wanted = function(generation=f"g{self.generation}")
+            self.feed(ProvisionChanged(self.at, wanted, choice % 3))
+            return
         if kind < 4 or not numbers:
             self.asked += 1
             self.feed(InvocationArrived(self.at, invocation(f"r{self.asked}", generation=f"g{self.generation}")))
@@ -262,6 +349,10 @@ class Traffic:
                 self.feed(RetireAsked(self.at, number, "asked"))
             case 8:
                 self.feed(TimePassed(self.at))
+            case 12:
+                if number in self.initialising:
+                    self.feed(InitFailed(self.at, number))
+                    self.lose(number)
             case _:
                 self.generation += 1
                 self.feed(FunctionChanged(self.at, ARN, "$LATEST", f"g{self.generation}"))

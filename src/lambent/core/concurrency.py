@@ -1,7 +1,12 @@
-"""Leases: the right to use one unit of concurrency for one invocation. Who is throttled, and with which reason."""
+"""Leases: the right to use one unit of concurrency for one invocation. Who is throttled, and with which reason.
+
+Reserved concurrency is a guarantee and a ceiling for a function. What provisioned environments may serve is set aside
+when they are allocated, so an invocation that one of them serves needs no lease. Facts: fact sheet, section 8.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 ThrottleReason = Literal[
@@ -11,20 +16,73 @@ ThrottleReason = Literal[
 
 
 class Leases:
-    """Concurrency of the account. Reasons are those of the API (fact sheet 6.4)."""
+    """Concurrency of the account. Functions are named by their unqualified ARN; reasons are those of the API."""
 
-    __slots__ = ("account_limit", "held")
+    __slots__ = ("_held", "_reserved", "_set_aside", "_unreserved_held", "_unreserved_limit", "account_limit")
 
     def __init__(self, account_limit: int) -> None:
         self.account_limit = account_limit
-        self.held = 0
+        self._reserved: dict[str, int] = {}
+        #: provisioned environments of a function, whether they run or not
+        self._set_aside: dict[str, int] = {}
+        self._held: dict[str, int] = {}
+        #: kept beside what they are sums of, because every invocation asks
+        self._unreserved_held = 0
+        self._unreserved_limit = account_limit
 
-    def refusal(self) -> ThrottleReason | None:
+    @property
+    def held(self) -> int:
+        """All leases together."""
+        return sum(self._held.values())
+
+    def refusal(self, function_arn: str) -> ThrottleReason | None:
         """Why no lease can be given now; None when one can."""
-        return "ConcurrentInvocationLimitExceeded" if self.held >= self.account_limit else None
+        reserved = self._reserved.get(function_arn)
+        if reserved is None:
+            full = self._unreserved_held >= self._unreserved_limit
+            return "ConcurrentInvocationLimitExceeded" if full else None
+        left = reserved - self._set_aside.get(function_arn, 0) - self._held.get(function_arn, 0)
+        return "ReservedFunctionConcurrentInvocationLimitExceeded" if left <= 0 else None
 
-    def take(self) -> None:
-        self.held += 1
+    def take(self, function_arn: str) -> None:
+        self._held[function_arn] = self._held.get(function_arn, 0) + 1
+        if function_arn not in self._reserved:
+            self._unreserved_held += 1
 
-    def give_back(self) -> None:
-        self.held -= 1
+    def give_back(self, function_arn: str) -> None:
+        left = self._held[function_arn] - 1
+        if left:
+            self._held[function_arn] = left
+        else:
+            del self._held[function_arn]
+        if function_arn not in self._reserved:
+            self._unreserved_held -= 1
+
+    def reserve(self, function_arn: str, concurrency: int | None) -> None:
+        """Reserve for a function, or with None give its share back to the account."""
+        if concurrency is None:
+            self._reserved.pop(function_arn, None)
+        else:
+            self._reserved[function_arn] = concurrency
+        self._count()
+
+    def set_aside(self, function_arn: str, environments: int) -> None:
+        """Account for a function's provisioned environments."""
+        if environments:
+            self._set_aside[function_arn] = environments
+        else:
+            self._set_aside.pop(function_arn, None)
+        self._count()
+
+    def _count(self) -> None:
+        reserved = sum(self._reserved.values())
+        provisioned = sum(count for arn, count in self._set_aside.items() if arn not in self._reserved)
+        self._unreserved_limit = self.account_limit - reserved - provisioned
+        self._unreserved_held = sum(count for arn, count in self._held.items() if arn not in self._reserved)
+
+    def invariants(self) -> Iterator[str]:
+        unreserved = sum(count for arn, count in self._held.items() if arn not in self._reserved)
+        if unreserved != self._unreserved_held:
+            yield f"{unreserved} unreserved leases are counted as {self._unreserved_held}"
+        if any(count <= 0 for count in self._held.values()):
+            yield f"a function holds no or negative leases: {self._held}"

@@ -102,6 +102,11 @@ class Announce:
 
 
 @dataclass(slots=True, eq=False)
+class AnnounceInitFailed:
+    """Tell the scheduler that an environment which nobody waits for could not be initialised, and ends."""
+
+
+@dataclass(slots=True, eq=False)
 class ReportInitStart:
     phase: InitPhase
 
@@ -136,5 +141,5 @@ class ReportEntrypoint:
 
 
 Effect = (CreateSandbox | Launch | Deliver | DeliverShutdown | Reply | SetDeadline | ClearDeadline | Freeze | Thaw
-          | LimitCpu | SignalRuntime | Terminate | Destroy | Announce | ReportInitStart | ReportInit | ReportStart
-          | ReportEnd | ReportEntrypoint)  # fmt: skip
+          | LimitCpu | SignalRuntime | Terminate | Destroy | Announce | AnnounceInitFailed | ReportInitStart
+          | ReportInit | ReportStart | ReportEnd | ReportEntrypoint)  # fmt: skip

@@ -21,6 +21,7 @@ from lambent import limits
 from lambent.core import outcomes
 from lambent.core.effects import (
     Announce,
+    AnnounceInitFailed,
     ClearDeadline,
     CreateSandbox,
     Deliver,
@@ -133,11 +134,10 @@ class Stopping(Enum):
 class Environment:
     """One execution environment. `handle` is the only method that changes it."""
 
-    def __init__(self, timeout_s: float, init_type: InitType = "on-demand",
-                 init_timeout_s: float = limits.INIT_TIMEOUT_S) -> None:
+    def __init__(self, timeout_s: float, init_type: InitType = "on-demand") -> None:
         self.timeout_s = timeout_s
         self.init_type = init_type
-        self.init_timeout_s = init_timeout_s
+        self.init_timeout_s = limits.init_timeout_s(init_type, timeout_s)
         self.journal = Journal()
         self.phase = Phase.INIT
         #: state of the runtime; READY in IDLE unless the next invocation must run Init again
@@ -310,6 +310,11 @@ class Environment:
         if self.phase is Phase.INIT:
             self._report_init("init", at, status, error_type)
             self._clear_deadline()
+            if self.init_type != "on-demand" and self.assigned is None:
+                self.retiring = self.retiring or "init failed"
+                self._effects.append(AnnounceInitFailed())
+                self._stop(at, "failure", Phase.SHUTDOWN)
+                return
             self._stop(at, "timeout" if status == "timeout" else "failure", Phase.RESET)
             return
         assert self.assigned is not None

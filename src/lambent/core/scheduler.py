@@ -8,6 +8,8 @@ moment, or a caller that sends one request after the other would get a new envir
 
 Memory: MemorySize is a ceiling, not a reservation. Admission counts what was measured last, plus a reserve for each
 environment started since; when that passes the budget, the least useful idle environments go first.
+
+Longer than 400 lines because vocabulary and rules are read as one text.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from lambent.core.concurrency import Leases
 from lambent.core.fleet import Fleet, FleetKey, Member
 from lambent.core.journal import IllegalEvent, InvariantBroken, Journal
 from lambent.core.keepalive.base import KeepAlive
-from lambent.core.model import Invocation
+from lambent.core.model import FunctionVersion, Invocation
 
 #: What a starting environment is taken to need until memory is measured again (Python with its imports).
 RESERVE_BYTES = 32 * 1024 * 1024
@@ -73,6 +75,32 @@ class FunctionChanged:
 
 
 @dataclass(slots=True, eq=False)
+class ReservationChanged:
+    """A function's reserved concurrency; None: it has none."""
+
+    at: float
+    function_arn: str
+    concurrency: int | None
+
+
+@dataclass(slots=True, eq=False)
+class ProvisionChanged:
+    """How many provisioned environments a version is to have. Asking again clears an earlier failure."""
+
+    at: float
+    function: FunctionVersion
+    wanted: int
+
+
+@dataclass(slots=True, eq=False)
+class InitFailed:
+    """A provisioned environment could not be initialised; EnvironmentGone follows."""
+
+    at: float
+    number: int
+
+
+@dataclass(slots=True, eq=False)
 class MemoryMeasured:
     at: float
     used_bytes: int
@@ -116,6 +144,14 @@ class Start:
 
 
 @dataclass(slots=True, eq=False)
+class Provision:
+    """Make an environment ahead of invocations. Ends in EnvironmentIdle or EnvironmentGone."""
+
+    number: int
+    function: FunctionVersion
+
+
+@dataclass(slots=True, eq=False)
 class Refuse:
     invocation: Invocation
     reason: str
@@ -137,8 +173,8 @@ class SetTimer:
 
 
 Event = (InvocationArrived | EnvironmentSettling | EnvironmentIdle | EnvironmentGone | FunctionChanged | MemoryMeasured
-         | RetireAsked | TimePassed | StopRequested)  # fmt: skip
-Effect = Assign | Start | Refuse | Retire | SetTimer
+         | ReservationChanged | ProvisionChanged | InitFailed | RetireAsked | TimePassed | StopRequested)  # fmt: skip
+Effect = Assign | Start | Provision | Refuse | Retire | SetTimer
 
 
 class Scheduler:
@@ -154,6 +190,8 @@ class Scheduler:
         self.fleets: dict[FleetKey, Fleet] = {}
         self.members: dict[int, Member] = {}
         self.stopping = False
+        #: what to start more of; for every fleet that wants provisioned environments
+        self._provisioned_functions: dict[FleetKey, FunctionVersion] = {}
         self._last_number = 0
         self._memory_bytes = 0  #: measured, plus the reserve of what was started since
         #: (time, number): at most one entry for each member; read lazily, an early one is pushed back
@@ -175,62 +213,83 @@ class Scheduler:
 
     def _invocation_arrived(self, event: InvocationArrived) -> None:
         invocation = event.invocation
-        reason = "ServiceStopping" if self.stopping else self.leases.refusal()
-        if reason is not None:
-            self._effects.append(Refuse(invocation, reason))
+        if self.stopping:
+            self._effects.append(Refuse(invocation, "ServiceStopping"))
             return
         fleet = self.fleets.get(invocation.function.fleet)
-        member = fleet.take() if fleet is not None else None
-        if member is not None:
-            self.leases.take()
-            member.busy = True
-            member.invocations += 1
-            self._effects.append(Assign(member.number, invocation))
+        if fleet is not None and fleet.ready and fleet.idle_provisioned:
+            self._assign(fleet, invocation)
             return
-        if fleet is not None and len(fleet.settling) > len(fleet.waiting):
-            self.leases.take()
+        arn = invocation.function.function_arn
+        reason = self.leases.refusal(arn)
+        if reason is not None:
+            self._effects.append(Refuse(invocation, reason))
+        elif fleet is not None and fleet.idle:
+            self._assign(fleet, invocation)
+        elif fleet is not None and len(fleet.settling) > len(fleet.waiting):
+            self.leases.take(arn)
             due = event.at + SETTLE_S
             fleet.waiting.append((due, invocation))
             self._set_timer(due)
-            return
-        self._start_for(event.at, invocation)
+        else:
+            self._start_for(event.at, invocation)
+
+    def _assign(self, fleet: Fleet, invocation: Invocation) -> None:
+        member = fleet.take()
+        assert member is not None
+        member.busy = True
+        member.invocations += 1
+        if not member.provisioned:
+            member.leased = True
+            self.leases.take(fleet.arn)
+        self._effects.append(Assign(member.number, invocation))
 
     def _start_for(self, at: float, invocation: Invocation) -> None:
         if not self._make_room(RESERVE_BYTES):
             self._effects.append(Refuse(invocation, "MemoryExhausted"))
             return
-        key = invocation.function.fleet
-        self.leases.take()
-        self._start(at, self.fleets.get(key) or self._fleet(key), invocation)
+        fleet = self._fleet(invocation.function.fleet)
+        member = self._add(at, fleet)
+        member.invocations = 1
+        member.leased = True
+        self.leases.take(fleet.arn)
+        self._effects.append(Start(member.number, invocation))
+
+    def _fleet(self, key: FleetKey) -> Fleet:
+        fleet = self.fleets.get(key)
+        if fleet is None:
+            fleet = self.fleets[key] = Fleet(key)
+        return fleet
+
+    def _add(self, at: float, fleet: Fleet, provisioned: bool = False) -> Member:
+        self._last_number += 1
+        number = self._last_number
+        jitter = (number * 2654435761 % 2**32) / 2**32  # a multiplicative hash: spread, and the same at each replay
+        expires_at = at + self.max_age_s * (1 - AGE_JITTER * jitter)
+        member = Member(number, fleet, at, expires_at, provisioned)
+        fleet.members[number] = member
+        self.members[number] = member
+        self._memory_bytes += RESERVE_BYTES
+        return member
+
+    def _release(self, member: Member) -> None:
+        if member.leased:
+            member.leased = False
+            self.leases.give_back(member.fleet.arn)
 
     def _environment_settling(self, event: EnvironmentSettling) -> None:
         member = self.members.get(event.number)
         if member is not None and member.busy and not member.retiring:
             member.fleet.settling.add(member.number)
 
-    def _wait_no_longer(self, at: float, fleet: Fleet) -> None:
-        """Start environments for those who waited in vain."""
-        while fleet.waiting and fleet.waiting[0][0] <= at:
+    def _wait_no_longer(self, fleet: Fleet, at: float, until: float) -> None:
+        """Start environments for those whose time is over, and for those who wait for more than will be idle."""
+        while fleet.waiting and (fleet.waiting[0][0] <= until or len(fleet.waiting) > len(fleet.settling)):
             _, invocation = fleet.waiting.popleft()
-            self.leases.give_back()
+            self.leases.give_back(fleet.arn)
             self._start_for(at, invocation)
         if fleet.waiting:
             self._set_timer(fleet.waiting[0][0])
-
-    def _fleet(self, key: FleetKey) -> Fleet:
-        fleet = self.fleets[key] = Fleet(key)
-        return fleet
-
-    def _start(self, at: float, fleet: Fleet, invocation: Invocation) -> None:
-        self._last_number += 1
-        number = self._last_number
-        jitter = (number * 2654435761 % 2**32) / 2**32  # a multiplicative hash: spread, and the same at each replay
-        expires_at = at + self.max_age_s * (1 - AGE_JITTER * jitter)
-        member = Member(number, fleet, at, expires_at, invocations=1)
-        fleet.members[number] = member
-        self.members[number] = member
-        self._memory_bytes += RESERVE_BYTES
-        self._effects.append(Start(number, invocation))
 
     # Idle, kept, gone
 
@@ -238,51 +297,54 @@ class Scheduler:
         member = self.members[event.number]
         if not member.busy:
             return
+        fleet = member.fleet
         member.busy = False
-        member.fleet.settling.discard(member.number)
-        self.leases.give_back()
-        if member.retiring:
-            self._wait_no_longer_than_settling(event.at, member.fleet)
-            return
-        if member.fleet.obsolete or self.stopping or event.at >= member.expires_at:
-            self._retire(member, "obsolete" if member.fleet.obsolete else "stopping" if self.stopping else "age")
-            self._wait_no_longer_than_settling(event.at, member.fleet)
-            return
-        if member.fleet.waiting:
-            _, invocation = member.fleet.waiting.popleft()  # its lease was taken when it began to wait
-            member.busy = True
-            member.invocations += 1
-            self._effects.append(Assign(member.number, invocation))
-            return
-        member.idle_since = event.at
-        member.fleet.idle[member.number] = member
+        fleet.settling.discard(member.number)
+        self._release(member)
+        if not member.retiring:
+            if fleet.obsolete or self.stopping or event.at >= member.expires_at:
+                self._retire(member, "updated" if fleet.obsolete else "stopping" if self.stopping else "age")
+            elif fleet.waiting and not member.provisioned:
+                self._serve_waiting(member)
+            else:
+                self._rest(event.at, member)
+        self._wait_no_longer(fleet, event.at, float("-inf"))
+        if member.provisioned and not fleet.ready:
+            self._judge_provision(event.at, fleet)
+
+    def _serve_waiting(self, member: Member) -> None:
+        _, invocation = member.fleet.waiting.popleft()  # its lease was taken when it began to wait
+        member.busy = True
+        member.leased = True
+        member.invocations += 1
+        self._effects.append(Assign(member.number, invocation))
+
+    def _rest(self, at: float, member: Member) -> None:
+        member.idle_since = at
+        member.fleet.put(member)
         if not member.timed:
             member.timed = True
             self._push_timer(member)
-
-    def _wait_no_longer_than_settling(self, at: float, fleet: Fleet) -> None:
-        """Nobody waits for more environments than are about to be idle."""
-        while len(fleet.waiting) > len(fleet.settling):
-            _, invocation = fleet.waiting.pop()
-            self.leases.give_back()
-            self._start_for(at, invocation)
 
     def _environment_gone(self, event: EnvironmentGone) -> None:
         member = self.members.pop(event.number)
         fleet = member.fleet
         fleet.settling.discard(member.number)
-        if member.busy:
-            self.leases.give_back()
-        fleet.idle.pop(member.number, None)
+        self._release(member)
+        fleet.drop(member)
         del fleet.members[member.number]
-        self._wait_no_longer_than_settling(event.at, fleet)
-        if not fleet.members:
+        self._wait_no_longer(fleet, event.at, float("-inf"))
+        self._judge_provision(event.at, fleet)
+        self._forget_if_empty(fleet)
+
+    def _forget_if_empty(self, fleet: Fleet) -> None:
+        if not fleet.members and not fleet.wanted:
             self.fleets.pop(fleet.key, None)
 
     def _retire(self, member: Member, reason: str) -> None:
         if not member.retiring:
             member.retiring = True
-            member.fleet.idle.pop(member.number, None)
+            member.fleet.drop(member)
             self._effects.append(Retire(member.number, reason))
 
     def _retire_asked(self, event: RetireAsked) -> None:
@@ -295,17 +357,79 @@ class Scheduler:
             arn, version, generation = fleet.key
             if arn == event.function_arn and version == event.version and generation != event.generation:
                 fleet.obsolete = True
+                self._want(fleet, 0)
                 for member in list(fleet.members.values()):
                     self._retire(member, "updated" if event.generation is not None else "deleted")
+                self._forget_if_empty(fleet)
 
     def _stop_requested(self, event: StopRequested) -> None:
         self.stopping = True
+        for fleet in list(self.fleets.values()):
+            self._want(fleet, 0)
+            self._forget_if_empty(fleet)
         for member in list(self.members.values()):
             self._retire(member, "stopping")
+
+    # Reserved and provisioned concurrency
+
+    def _reservation_changed(self, event: ReservationChanged) -> None:
+        self.leases.reserve(event.function_arn, event.concurrency)
+
+    def _provision_changed(self, event: ProvisionChanged) -> None:
+        if self.stopping:
+            return
+        fleet = self._fleet(event.function.fleet)
+        self._provisioned_functions[fleet.key] = event.function
+        fleet.failure = ""
+        if event.wanted > fleet.wanted:
+            fleet.ready = False
+        self._want(fleet, event.wanted)
+        self._judge_provision(event.at, fleet)
+        self._forget_if_empty(fleet)
+
+    def _want(self, fleet: Fleet, wanted: int) -> None:
+        if fleet.wanted == wanted:
+            return
+        fleet.wanted = wanted
+        if not wanted:
+            fleet.ready = False
+            self._provisioned_functions.pop(fleet.key, None)
+        total = sum(other.wanted for other in self.fleets.values() if other.arn == fleet.arn)
+        self.leases.set_aside(fleet.arn, total)
+
+    def _judge_provision(self, at: float, fleet: Fleet) -> None:
+        """Start what is missing, retire what is too much, and see whether all are ready."""
+        kept = fleet.provisioned()
+        for member in sorted(kept, key=lambda m: m.busy)[: max(0, len(kept) - fleet.wanted)]:
+            self._retire(member, "not provisioned any more")
+        if fleet.wanted and not fleet.failure and not self.stopping:
+            function = self._provisioned_functions[fleet.key]
+            for _ in range(fleet.wanted - len(kept)):
+                self._effects.append(Provision(self._add(at, fleet, provisioned=True).number, function))
+        if fleet.wanted and len(fleet.idle_provisioned) >= fleet.wanted:
+            fleet.ready = True
+
+    def _init_failed(self, event: InitFailed) -> None:
+        member = self.members.get(event.number)
+        if member is not None and member.provisioned:
+            member.retiring = True  # its machine ends it by itself
+            member.fleet.failure = "FUNCTION_ERROR_INIT_FAILURE"
+            member.fleet.ready = False
+
+    def provision(self, key: FleetKey) -> tuple[int, int, int, str]:
+        """Of one version: environments wanted, allocated, available, and why an Init failed (empty when none did)."""
+        fleet = self.fleets.get(key)
+        if fleet is None:
+            return 0, 0, 0, ""
+        kept = fleet.provisioned()
+        initialised = sum(1 for member in kept if not member.busy or member.invocations)
+        return fleet.wanted, len(kept), initialised if fleet.ready else 0, fleet.failure
 
     # Time
 
     def _due(self, member: Member) -> float:
+        if member.provisioned:
+            return member.expires_at
         return min(self.keep_alive.idle_until(member), member.expires_at)
 
     def _push_timer(self, member: Member) -> None:
@@ -336,7 +460,7 @@ class Scheduler:
         self._timer_at = float("inf")
         for fleet in list(self.fleets.values()):
             if fleet.waiting:
-                self._wait_no_longer(event.at, fleet)
+                self._wait_no_longer(fleet, event.at, event.at)
         if self._timers:
             self._set_timer(self._timers[0][0])
 
@@ -373,19 +497,20 @@ class Scheduler:
 
     def invariants(self) -> Iterator[str]:
         """Broken promises, as sentences; none when all is well."""
-        busy = sum(member.busy for member in self.members.values())
+        leased = sum(member.leased for member in self.members.values())
         waiting = sum(len(fleet.waiting) for fleet in self.fleets.values())
-        if busy + waiting != self.leases.held:
-            yield f"{self.leases.held} leases are held by {busy} busy environments and {waiting} who wait"
-        if self.leases.held > self.leases.account_limit:
-            yield f"{self.leases.held} leases over the limit of {self.leases.account_limit}"
+        if leased + waiting != self.leases.held:
+            yield f"{self.leases.held} leases are held by {leased} environments and {waiting} who wait"
+        yield from self.leases.invariants()
         for key, fleet in self.fleets.items():
             yield from fleet.invariants()
-            if not fleet.members:
+            if not fleet.members and not fleet.wanted:
                 yield f"fleet {key} is empty"
         for member in self.members.values():
-            if member.fleet.idle.get(member.number) is member and not member.timed:
+            if member.fleet.is_idle(member) and not member.timed:
                 yield f"environment {member.number} is idle without a timer"
+            if member.leased and (not member.busy or member.provisioned):
+                yield f"environment {member.number} holds a lease that it does not need"
 
     def check(self) -> None:
         """Raise InvariantBroken, with the story, if any promise is broken."""
@@ -401,6 +526,9 @@ _RULES: dict[type, Callable[[Scheduler, Any], None]] = {
     EnvironmentGone: Scheduler._environment_gone,
     FunctionChanged: Scheduler._function_changed,
     MemoryMeasured: Scheduler._memory_measured,
+    ReservationChanged: Scheduler._reservation_changed,
+    ProvisionChanged: Scheduler._provision_changed,
+    InitFailed: Scheduler._init_failed,
     RetireAsked: Scheduler._retire_asked,
     TimePassed: Scheduler._time_passed,
     StopRequested: Scheduler._stop_requested,

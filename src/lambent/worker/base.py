@@ -37,6 +37,10 @@ class Owner(Protocol):
 
     def idle(self, number: int) -> None: ...
 
+    def init_failed(self, number: int) -> None:
+        """An environment that nobody waits for could not be initialised; `gone` follows."""
+        ...
+
     def gone(self, number: int) -> None:
         """The environment can serve nobody any more. Its destruction may still be under way."""
         ...
@@ -44,6 +48,10 @@ class Owner(Protocol):
 
 class Worker(Protocol):
     def start(self, number: int, invocation: Invocation) -> None: ...
+
+    def provision(self, number: int, function: FunctionVersion) -> None:
+        """Initialise an environment that no invocation waits for."""
+        ...
 
     def assign(self, number: int, invocation: Invocation) -> None: ...
 

@@ -14,7 +14,7 @@ from typing import Any
 from lambent import limits
 from lambent.clock import rfc3339
 from lambent.core import effects as do
-from lambent.core.model import FunctionVersion, InitPhase, Invocation
+from lambent.core.model import FunctionVersion, InitPhase, InitType, Invocation
 from lambent.price import invocation_usd
 from lambent.runtimes.prepared import BootstrapMissing
 from lambent.sandbox.base import Process
@@ -31,8 +31,9 @@ DRAIN_BYTES = 65_536
 class Chronicle:
     """One environment's log stream. `created_wall` dates it, as on AWS."""
 
-    def __init__(self, parts: Parts, environment_id: str, function: FunctionVersion, created_wall: float) -> None:
+    def __init__(self, parts: Parts, function: FunctionVersion, init_type: InitType, created_wall: float) -> None:
         self._parts = parts
+        self._init_type = init_type
         self._function = function
         self._logs = parts.logs
         self._clock = parts.clock
@@ -98,12 +99,12 @@ class Chronicle:
         self._tailing = True
         function = self._function
         runtime = self._parts.runtimes.get(function.runtime)
-        self._record(records.InitStart("on-demand", phase, runtime.version_label, function.name, function.version,
+        self._record(records.InitStart(self._init_type, phase, runtime.version_label, function.name, function.version,
                                        self.log_stream, function.memory_mib, runtime.version_arn))
 
     def init_ended(self, report: do.ReportInit) -> None:
         self._drain()
-        self._record(records.InitReport("on-demand", report.phase, report.status, report.duration_ms,
+        self._record(records.InitReport(self._init_type, report.phase, report.status, report.duration_ms,
                                         report.error_type))
 
     def started(self, invocation: Invocation) -> None:

@@ -29,7 +29,7 @@ from lambent.core.events import (
     SandboxFailed,
     Started,
 )
-from lambent.core.model import ExitStatus, FunctionVersion, Invocation
+from lambent.core.model import ExitStatus, FunctionVersion, InitType, Invocation
 from lambent.http1 import Connection
 from lambent.runtimeapi.app import BODY_LIMIT, RuntimeApi
 from lambent.runtimes.prepared import BootstrapMissing
@@ -47,16 +47,17 @@ CONNECTIONS = 20
 class Driver:
     """One environment. `number` is the scheduler's, `id` what people see."""
 
-    def __init__(self, number: int, environment_id: str, function: FunctionVersion, parts: Parts) -> None:
+    def __init__(self, number: int, environment_id: str, function: FunctionVersion, parts: Parts,
+                 init_type: InitType = "on-demand") -> None:
         self.number = number
         self.id = environment_id
         self.function = function
-        self.machine = Environment(function.timeout_s)
+        self.machine = Environment(function.timeout_s, init_type)
         self.sandbox: Sandbox | None = None
         self.created_wall = parts.clock.wall()
         self.last_used_wall = self.created_wall
         self.invocations = 0
-        self.chronicle = Chronicle(parts, environment_id, function, self.created_wall)
+        self.chronicle = Chronicle(parts, function, init_type, self.created_wall)
         self._parts = parts
         self._clock: Clock = parts.clock
         self._loop = asyncio.get_running_loop()
@@ -183,7 +184,8 @@ class Driver:
         sandbox = self.sandbox
         assert sandbox is not None
         try:
-            spec = self._parts.process_spec(self.function, sandbox, self.chronicle.log_stream, participant)
+            spec = self._parts.process_spec(self.function, sandbox, self.chronicle.log_stream, participant,
+                                            self.machine.init_type)
             process = await sandbox.run(spec, lambda exit: self._exited(participant, exit))
         except BootstrapMissing as missing:
             self._feed_late(EntrypointMissing(self.now(), missing.candidates))
@@ -289,6 +291,9 @@ class Driver:
     def _announce(self, _: do.Announce) -> None:
         self._parts.owner.idle(self.number)
 
+    def _announce_init_failed(self, _: do.AnnounceInitFailed) -> None:
+        self._parts.owner.init_failed(self.number)
+
     # Deadlines: one timer, pushed back lazily, since nearly every deadline is cleared long before it passes
 
     def _set_deadline(self, effect: do.SetDeadline) -> None:
@@ -351,6 +356,7 @@ _PERFORM: dict[type, Callable[[Driver, Any], None]] = {
     do.Terminate: Driver._terminate,
     do.Destroy: Driver._destroy,
     do.Announce: Driver._announce,
+    do.AnnounceInitFailed: Driver._announce_init_failed,
     do.ReportInitStart: Driver._report_init_start,
     do.ReportInit: Driver._report_init,
     do.ReportStart: Driver._report_start,

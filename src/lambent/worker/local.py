@@ -9,7 +9,7 @@ from typing import Any
 
 from lambent.clock import Clock, rfc3339
 from lambent.core.environment import Phase
-from lambent.core.model import FunctionVersion, Invocation
+from lambent.core.model import FunctionVersion, InitType, Invocation
 from lambent.errors import ApiError
 from lambent.runtimeapi.peer import PeerLookup
 from lambent.runtimes.catalog import RuntimeUnavailable
@@ -43,12 +43,18 @@ class LocalWorker:
         self._refused_before = 0
 
     def start(self, number: int, invocation: Invocation) -> None:
+        self._driver(number, invocation.function, "on-demand").start(invocation)
+
+    def provision(self, number: int, function: FunctionVersion) -> None:
+        self._driver(number, function, "provisioned-concurrency").start(None)
+
+    def _driver(self, number: int, function: FunctionVersion, init_type: InitType) -> Driver:
         environment_id = f"{self._run}-{number}"
-        driver = Driver(number, environment_id, invocation.function, self._parts)
+        driver = Driver(number, environment_id, function, self._parts, init_type)
         self._drivers[number] = driver
         self._numbers[environment_id] = number
         self._empty.clear()
-        driver.start(invocation)
+        return driver
 
     def assign(self, number: int, invocation: Invocation) -> None:
         self._drivers[number].assign(invocation)

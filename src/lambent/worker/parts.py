@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lambent.clock import Clock
 from lambent.core.events import RUNTIME
-from lambent.core.model import FunctionVersion
+from lambent.core.model import FunctionVersion, InitType
 from lambent.runtimeapi.peer import PeerLookup
 from lambent.runtimes.catalog import RuntimeUnavailable
 from lambent.runtimes.preparation import Runtimes
@@ -58,12 +58,12 @@ class Parts:
         return ()
 
     def process_spec(self, function: FunctionVersion, sandbox: Sandbox, log_stream: str,
-                     participant: str) -> ProcessSpec:
+                     participant: str, init_type: InitType) -> ProcessSpec:
         """How to start the runtime or an extension. Raises BootstrapMissing."""
         runtime = self.runtimes.get(function.runtime)
         places = sandbox.places
         row = layout.variables(function, runtime, places, api_address=sandbox.api_address, log_stream=log_stream,
-                               init_type="on-demand")
+                               init_type=init_type)
         if participant != RUNTIME:
             command: tuple[str, ...] = (f"{places.opt}/extensions/{participant}",)
             return ProcessSpec(command, layout.extension_variables(row), places.task)
