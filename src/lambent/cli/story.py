@@ -47,6 +47,7 @@ EFFECTS: dict[str, str | None] = {
     "Terminate": "end processes",
     "Destroy": "destroy sandbox",
     "Announce": None,
+    "AnnounceInitFailed": "give up",
     "ReportInitStart": None,
     "ReportInit": None,
     "ReportStart": None,
