@@ -17,6 +17,7 @@ from lambent.client import Client
 
 from .conftest import Ran
 
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / "lambent"  # as the demo's; `make clean` removes it
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 CODE = """
 def handler(event, context):
@@ -36,7 +37,7 @@ class Live(NamedTuple):
 
 
 def up(data_dir: Path, *argv: str) -> subprocess.Popen[str]:
-    argv = ("up", "--port", "0", "--data-dir", str(data_dir), *argv)
+    argv = ("up", "--port", "0", "--data-dir", str(data_dir), "--cache-dir", str(CACHE), *argv)
     return subprocess.Popen(
         [sys.executable, "-m", "lambent.cli.main", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
