@@ -7,9 +7,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,7 @@ from lambent.frontend.app import Edge
 from lambent.frontend.invoke import Invoke
 from lambent.frontend.management import Management
 from lambent.frontend.url_requests import FunctionUrls
-from lambent.http1 import Connection, Request
-from lambent.runtimeapi.peer import PeerLookup
+from lambent.http1 import Connection
 from lambent.runtimes.preparation import Runtimes
 from lambent.sandbox.base import SandboxBackend
 from lambent.sandbox.detect import choose_backend
@@ -102,7 +99,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
     urls = FunctionUrls(store.urls, store.functions, invoking, dispatcher, clock, port)
     about = {"version": __version__, "sandbox": backend.name, "instance": store.instance,
              "account": settings.account, "region": settings.region, "pid": os.getpid()}  # fmt: skip
-    managing = Management(dispatcher, make_token(settings.data_dir), about, guest_check(worker, stack))
+    managing = Management(dispatcher, make_token(settings.data_dir), about, worker.is_guest)
     edge = Edge(invoking, urls, managing, control.handle, frozenset({settings.host}))
     await server.serve(edge)
     return url
@@ -169,15 +166,3 @@ def make_token(data_dir: Path) -> str:
             file.write(secrets.token_urlsafe(32) + "\n")
         fresh.rename(path)
     return path.read_text("ascii").strip()
-
-
-def guest_check(worker: LocalWorker, stack: AsyncExitStack) -> Callable[[Request], bool]:
-    """Whether a request's socket belongs to a guest of ours, by the uid that the kernel knows."""
-    peers = PeerLookup()
-    stack.callback(peers.close)
-    return partial(_is_guest, peers, worker)
-
-
-def _is_guest(peers: PeerLookup, worker: LocalWorker, request: Request) -> bool:
-    uids = worker.guest_uids()
-    return bool(uids) and peers.uid(request.peer, request.local) in uids

@@ -19,17 +19,17 @@ PREFIX = "/_lambent/"
 
 
 class Management:
-    """`about` gives the members of `health` beside the status; `is_guest` tells requests of environments."""
+    """`about` gives the members of `health` beside the status; `is_guest` tells sockets of environments."""
 
     def __init__(self, dispatcher: Dispatcher, token: str, about: dict[str, Any],
-                 is_guest: Callable[[Request], bool]) -> None:
+                 is_guest: Callable[[tuple[str, int], tuple[str, int]], bool]) -> None:
         self._dispatcher = dispatcher
         self._token = token
         self._about = about
         self._is_guest = is_guest
 
     def handle(self, request: Request) -> None:
-        if self._is_guest(request):
+        if self._is_guest(request.peer, request.local):
             _say(request, 403, "Environments have no access to the management API.")
             return
         match request.path[len(PREFIX) :].strip("/").split("/"):

@@ -6,6 +6,7 @@ Loopback is shared by all environments on the host's network, so an address prov
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 
@@ -29,6 +30,11 @@ class PeerLookup:
 
     def uid(self, peer: tuple[str, int], own: tuple[str, int]) -> int | None:
         """The uid of the socket at `peer` that talks to `own`; None when the kernel knows none (it has gone)."""
+        found = self.owner(peer, own)
+        return found[0] if found is not None else None
+
+    def owner(self, peer: tuple[str, int], own: tuple[str, int]) -> tuple[int, int] | None:
+        """The same socket's uid and inode number."""
         sockid = struct.pack(">HH", peer[1], own[1])
         sockid += socket.inet_aton(peer[0]).ljust(16, b"\0") + socket.inet_aton(own[0]).ljust(16, b"\0")
         sockid += struct.pack("=L", 0) + _ANY_COOKIE
@@ -40,9 +46,26 @@ class PeerLookup:
         except OSError:
             return None
         kind = _HEADER.unpack_from(answer)[1]
-        if kind == _NLMSG_ERROR or len(answer) < _UID_AT + 4:
+        if kind == _NLMSG_ERROR or len(answer) < _UID_AT + 8:
             return None
-        return int(struct.unpack_from("=L", answer, _UID_AT)[0])
+        uid, inode = struct.unpack_from("=LL", answer, _UID_AT)
+        return int(uid), int(inode)
 
     def close(self) -> None:
         self._socket.close()
+
+
+def holds_socket(pid: int, inode: int) -> bool:
+    """Whether a process has this socket open, as far as we may see its descriptors."""
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            return any(_link(entry.path) == f"socket:[{inode}]" for entry in entries)
+    except OSError:
+        return False
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""

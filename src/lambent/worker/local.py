@@ -11,7 +11,7 @@ from lambent.clock import Clock, rfc3339
 from lambent.core.environment import Phase
 from lambent.core.model import FunctionVersion, InitType, Invocation
 from lambent.errors import ApiError
-from lambent.runtimeapi.peer import PeerLookup
+from lambent.runtimeapi.peer import PeerLookup, holds_socket
 from lambent.runtimes.catalog import RuntimeUnavailable
 from lambent.runtimes.preparation import Runtimes
 from lambent.sandbox.base import SandboxBackend
@@ -100,10 +100,22 @@ class LocalWorker:
             "cpu_us": usage.cpu_us if usage is not None else None,
         }
 
-    def guest_uids(self) -> frozenset[int]:
-        """The host's uids of all guests, where guests have uids of their own."""
-        sandboxes = [driver.sandbox for driver in self._drivers.values() if driver.sandbox is not None]
-        return frozenset(sandbox.guest_uid for sandbox in sandboxes if sandbox.guest_uid is not None)
+    def is_guest(self, peer: tuple[str, int], own: tuple[str, int]) -> bool:
+        """Whether the socket at `peer`, which talks to ours at `own`, belongs to an environment."""
+        owner = self._parts.peers.owner(peer, own) if self._parts.peers is not None else None
+        if owner is None:
+            return False
+        uid, inode = owner
+        for driver in self._drivers.values():
+            sandbox = driver.sandbox
+            if sandbox is None:
+                continue
+            if sandbox.guest_uid is None:  # guests are the same user as we: ask who has the socket open
+                if any(holds_socket(pid, inode) for pid in sandbox.usage().pids):
+                    return True
+            elif sandbox.guest_uid == uid:
+                return True
+        return False
 
     def find(self, environment_id: str) -> int | None:
         return self._numbers.get(environment_id)
