@@ -248,15 +248,14 @@ def _left(instance: str, folder: Path) -> dict[str, Any]:
         mounted = mounts.read()
     loops = []
     for path in glob.glob("/sys/block/loop*/loop/backing_file"):
-        text = Path(path).read_text(encoding="utf-8")
-        if str(folder) in text:
-            loops.append(text)
+        with contextlib.suppress(FileNotFoundError):  # somebody else's, just detached
+            loops.append(Path(path).read_text(encoding="utf-8"))
     patterns = [f"/sys/fs/cgroup/{below}lambent-{instance}" for below in ("", "*/", "*/*/")]
     return {
         "children": sorted(row.pid for row in proctable.descendants(parents=[os.getpid()])),
         "mounts": mounted,
         "groups": [name for pattern in patterns for name in glob.glob(pattern)],
-        "loops": loops,
+        "loops": [text for text in loops if str(folder) in text],
         "work": sorted(path.name for path in (folder / "work").glob("*") if path.name != "cache"),
         "files": _open_files(),
     }

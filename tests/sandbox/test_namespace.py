@@ -421,8 +421,8 @@ def test_a_host_that_cannot_isolate_says_so_in_one_line(arena: Arena) -> None:
         arena.play(scenario, build_plan=build)
 
     if arena.kind == "rootless" and os.geteuid() == 0:
-        with pytest.raises(pytest.fail.Exception, match="this host cannot isolate environments: .*--sandbox process"):
+        with pytest.raises(pytest.fail.Exception, match=r"this host cannot isolate environments: .*--sandbox process"):
             refuse()
     else:
-        with pytest.raises(SandboxError, match="this host cannot isolate environments: .*--sandbox process"):
+        with pytest.raises(SandboxError, match=r"this host cannot isolate environments: .*--sandbox process"):
             refuse()

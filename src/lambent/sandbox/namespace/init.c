@@ -42,7 +42,7 @@ enum { NR_open_tree = 428, NR_move_mount = 429, NR_clone3 = 435, NR_close_range 
 enum step { /* plan.py: OPCODES */
     UNSHARE = 1, FORK, PRIVATE, TMPFS, ENTER, FOLDER, FILE_, LINK, BIND, ATTACH, PROC, PIVOT, READONLY, HOSTNAME,
     LOOPBACK, LISTEN, WRITE, ASK_MAP, GROUPS, LANDLOCK, IDENTITY, LIMIT, SECCOMP,
-    REMOVE,
+    REMOVE, DROP,
 };
 
 enum { CONTROL = 0, MESSAGE_BYTES = 256 * 1024, MAX_FDS = 16, MAX_RUNNING = 64, MAX_LIMITS = 16, MAX_GROUPS = 8 };
@@ -54,7 +54,7 @@ static int message_fds[MAX_FDS], message_fd_count;
 static struct { pid_t pid; uint32_t token; } running[MAX_RUNNING];
 static struct { int resource; rlim_t value; } limits[MAX_LIMITS];
 static int limit_count, task_fds[MAX_GROUPS], task_fd_count, group_fd = -1, freezer_fd = -1;
-static int host_proc = -1, dev_null = -1, signals = -1, ending;
+static int host_proc = -1, dev_null = -1, signals = -1, ending, dropping;
 static uid_t guest_uid;
 static gid_t guest_gid;
 static struct { unsigned short count; void *code; } filter; /* struct sock_fprog */
@@ -206,9 +206,11 @@ static int become_first(void)
     long pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
     if (pid > 0)
         _exit(0);
-    if (pid == 0)
-        tell('I', 0, 0, -1); /* the kernel adds our pid as the platform sees it */
-    return pid < 0 ? -1 : 0;
+    if (pid < 0)
+        return -1;
+    tell('I', 0, 0, -1); /* the kernel adds our pid as the platform sees it */
+    errno = EPERM;
+    return getpid() == 1 ? 0 : -1; /* a plan without a pid namespace must not be */
 }
 
 /* The new root comes to lie under the old one, which is then taken away. */
@@ -288,6 +290,7 @@ static int carry_out(const struct record *step)
     case LIMIT: return keep_limit((int)number[0], (rlim_t)number[1]);
     case SECCOMP: return keep_filter(first, step->length[0]);
     case REMOVE: return unlink(first);
+    case DROP: dropping = 1; return 0;
     }
     errno = ENOSYS;
     return -1;
@@ -336,21 +339,27 @@ static void take_groups(size_t size)
         }
 }
 
+static int take_identity(void)
+{
+    return setresgid(guest_gid, guest_gid, guest_gid) || setresuid(guest_uid, guest_uid, guest_uid) ? -1 : 0;
+}
+
 static int drop_privileges(void)
 {
     struct __user_cap_header_struct version = { _LINUX_CAPABILITY_VERSION_3, 0 };
     struct __user_cap_data_struct none[2] = { { 0 } };
     unsigned long locked = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP_LOCKED
         | SECBIT_KEEP_CAPS_LOCKED | (1u << 6) | (1u << 7); /* NO_CAP_AMBIENT_RAISE and its lock */
-    if (setresgid(guest_gid, guest_gid, guest_gid) || setresuid(guest_uid, guest_uid, guest_uid))
-        return -1;
     if (prctl(PR_SET_SECUREBITS, locked))
         return -1;
     for (int capability = 0; prctl(PR_CAPBSET_READ, capability) >= 0; capability++)
         if (prctl(PR_CAPBSET_DROP, capability))
             return -1;
-    if (syscall(SYS_capset, &version, none) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-        return -1;
+    return syscall(SYS_capset, &version, none) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? -1 : 0;
+}
+
+static int enter_filter(void)
+{
     return filter.code ? (int)syscall(SYS_seccomp, NR_seccomp_set_filter, 0, &filter) : 0;
 }
 
@@ -390,13 +399,15 @@ static void become_guest(uint32_t token, const char *cwd, char **argv, char **en
         goto failed;
     if (unshare(0x02000000) && errno != EINVAL) /* CLONE_NEWCGROUP, which a kernel may lack */
         goto failed;
-    if (enter_limits() || sigprocmask(SIG_SETMASK, &none, NULL) || drop_privileges())
+    if (enter_limits() || sigprocmask(SIG_SETMASK, &none, NULL) || take_identity()
+        || (dropping && drop_privileges()) || enter_filter())
         goto failed;
     tell('S', token, 0, -1);
     int status = 126;
+    /* Before the working folder is entered: /proc/self/fd must not lead out of the root (CVE-2024-21626). */
+    dup2(dev_null, 0);
+    syscall(NR_close_range, 3u, ~0u, 0u);
     if (chdir(cwd) == 0) {
-        dup2(dev_null, 0);
-        syscall(NR_close_range, 3u, ~0u, 4u); /* CLOEXEC: they go with the exec */
         execve(argv[0], argv, environment);
         status = errno == ENOENT || errno == ENOTDIR ? 127 : 126;
         cwd = argv[0];
@@ -486,6 +497,8 @@ static void signal_one(void)
 
 static void serve(size_t size)
 {
+    if (strchr("KFT", message[0]) && getpid() != 1)
+        die(); /* elsewhere -1 would be everybody on this host */
     switch (message[0]) {
     case 'P': carry_out_plan(size); break;
     case 'C': take_groups(size); break;

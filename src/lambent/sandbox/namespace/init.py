@@ -67,6 +67,7 @@ class Guests:
         self.filter = b""
         self.null = -1
         self.ending = False
+        self.dropping = False
 
 
 guests = Guests()
@@ -151,6 +152,8 @@ def become_first() -> None:
     if call(CLONE, CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0) > 0:
         os._exit(0)
     tell(b"I")
+    if os.getpid() != 1:
+        raise OSError(errno.EPERM, "")
 
 
 def pivot() -> None:
@@ -190,6 +193,10 @@ def keep_identity(uid: int, gid: int) -> None:
     guests.uid, guests.gid = uid, gid
 
 
+def start_dropping() -> None:
+    guests.dropping = True
+
+
 def keep_filter(program: bytes) -> None:
     guests.filter = program
     prctl(PR_SET_NO_NEW_PRIVS, 1)
@@ -221,6 +228,7 @@ def carry_out(name: str, number: list[int], text: list[bytes], fds: list[int]) -
         "limit": lambda: guests.limits.append((number[0], number[1])),
         "seccomp": lambda: keep_filter(text[0]),
         "remove": lambda: os.unlink(text[0]),
+        "drop": start_dropping,
     }
     simple[name]()
 
@@ -229,7 +237,7 @@ def carry_out(name: str, number: list[int], text: list[bytes], fds: list[int]) -
 NAMES = (
     "unshare", "fork", "private", "tmpfs", "enter", "folder", "file", "link", "bind", "attach", "proc", "pivot",
     "readonly", "hostname", "loopback", "listen", "write", "ask_map", "groups", "landlock", "identity", "limit",
-    "seccomp", "remove",
+    "seccomp", "remove", "drop",
 )  # fmt: skip
 
 
@@ -269,8 +277,6 @@ def enter_limits() -> None:
 
 
 def drop_privileges() -> None:
-    os.setresgid(guests.gid, guests.gid, guests.gid)
-    os.setresuid(guests.uid, guests.uid, guests.uid)
     prctl(PR_SET_SECUREBITS, SECUREBITS)
     for capability in range(64):
         if libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) < 0:
@@ -278,6 +284,9 @@ def drop_privileges() -> None:
         prctl(PR_CAPBSET_DROP, capability)
     call(CAPSET, struct.pack("<Ii", 0x20080522, 0), struct.pack("<6I", 0, 0, 0, 0, 0, 0))
     prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def enter_filter() -> None:
     if guests.filter:
         program = ctypes.create_string_buffer(guests.filter, len(guests.filter))
         call(SECCOMP, 1, 0, struct.pack("<H6xQ", len(guests.filter) // 8, ctypes.addressof(program)))
@@ -298,17 +307,21 @@ def become_guest(token: int, cwd: bytes, argv: list[bytes], environment: dict[by
         signal.set_wakeup_fd(-1)
         for signum in range(1, 65):
             libc.syscall(ctypes.c_long(SIGACTION), signum, bytes(32), None, ctypes.c_size_t(8))
-        drop_privileges()
+        os.setresgid(guests.gid, guests.gid, guests.gid)
+        os.setresuid(guests.uid, guests.uid, guests.uid)
+        if guests.dropping:
+            drop_privileges()
+        enter_filter()
     except (OSError, ValueError) as error:
         tell(b"F", token, getattr(error, "errno", None) or errno.EPERM)
         os._exit(1)
     tell(b"S", token)
     status, failed = 126, cwd
     try:
+        os.dup2(guests.null, 0)
+        libc.syscall(ctypes.c_long(CLOSE_RANGE), 3, 0xFFFFFFFF, 0)
         os.chdir(cwd)
         failed = argv[0]
-        os.dup2(guests.null, 0)
-        libc.syscall(ctypes.c_long(CLOSE_RANGE), 3, 0xFFFFFFFF, 4)  # close on exec
         os.execve(argv[0], argv, environment)
     except OSError as error:
         if failed == argv[0] and error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -371,6 +384,8 @@ def signal_everybody(signum: int) -> None:
 
 def serve(body: bytes, fds: list[int]) -> None:
     kind = body[:1]
+    if kind in (b"K", b"F", b"T") and os.getpid() != 1:
+        die()
     if kind == b"P":
         carry_out_plan(body, fds)
     elif kind == b"C":

@@ -25,7 +25,7 @@ API_PORT = 9001
 _NAMES = (
     "unshare", "fork", "private", "tmpfs", "enter", "folder", "file", "link", "bind", "attach", "proc", "pivot",
     "readonly", "hostname", "loopback", "listen", "write", "ask_map", "groups", "landlock", "identity", "limit",
-    "seccomp", "remove",
+    "seccomp", "remove", "drop",
 )  # fmt: skip
 OPCODES: Mapping[str, int] = {name: number for number, name in enumerate(_NAMES, 1)}
 
@@ -251,7 +251,7 @@ def _leave_for_own_user_namespace(host: Host) -> list[Step]:
 
 def _guests(host: Host) -> list[Step]:
     steps = [Step("landlock", (LANDLOCK_SCOPES,))] if host.landlock else []
-    steps.append(Step("identity", (GUEST_UID, GUEST_GID)))
+    steps += [Step("identity", (GUEST_UID, GUEST_GID)), Step("drop")]
     steps += [Step("limit", pair) for pair in RLIMITS]
     if host.seccomp:
         steps.append(Step("seccomp", (), (host.seccomp,)))

@@ -164,20 +164,32 @@ def _copy_sparsely(source: int, target: int) -> None:
 def _attach(file: int) -> tuple[int, str]:
     """A loop device over the file, and its path. It detaches itself with its last user."""
     with open("/dev/loop-control", "rb") as control:
-        while True:
-            number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
-            device = f"/dev/loop{number}"
-            fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+        for attempt in range(_ATTEMPTS):
+            device = f"/dev/loop{fcntl.ioctl(control, _LOOP_CTL_GET_FREE)}"
             try:
-                # struct loop_config: file, block size, struct loop_info64 (flags at byte 52), eight reserved words
-                info = bytearray(232)
-                struct.pack_into("<I", info, 52, _LO_FLAGS_AUTOCLEAR)
-                fcntl.ioctl(fd, _LOOP_CONFIGURE, struct.pack("<II", file, 4096) + bytes(info) + bytes(64))
-                return fd, device
+                return _configure_loop(device, file), device
             except OSError as error:
-                os.close(fd)
-                if error.errno != errno.EBUSY:  # somebody else was quicker
+                # Somebody else was quicker to use this free device, or to remove it.
+                if error.errno not in _LOST_RACE or attempt == _ATTEMPTS - 1:
                     raise
+    raise AssertionError("every attempt returns or raises")
+
+
+_ATTEMPTS = 64
+_LOST_RACE = (errno.EBUSY, errno.ENOENT, errno.ENXIO, errno.ENODEV)
+
+
+def _configure_loop(device: str, file: int) -> int:
+    fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        # struct loop_config: file, block size, struct loop_info64 (flags at byte 52), eight reserved words
+        info = bytearray(232)
+        struct.pack_into("<I", info, 52, _LO_FLAGS_AUTOCLEAR)
+        fcntl.ioctl(fd, _LOOP_CONFIGURE, struct.pack("<II", file, 4096) + bytes(info) + bytes(64))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _end(fd: int) -> None:
