@@ -230,7 +230,11 @@ def _lang_root(spec: SandboxSpec, folder: Path) -> Path:
     if whole:
         return whole[0]
     root = folder / "lang"
+    linked: list[str] = []
     for host, below in spec.lang:
+        if any(below.startswith(earlier + "/") for earlier in linked):
+            continue  # it would be made inside the host's own folder
+        linked.append(below)
         link = root / below
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(host)
