@@ -164,7 +164,7 @@ def test_directory_of_a_living_server_is_refused(tmp_path: Path) -> None:
 
 def test_directory_of_newer_code_is_refused_and_untouched(tmp_path: Path) -> None:
     Store.open(tmp_path).close()
-    newer = len(migrations()) + 1
+    newer = migrations()[-1][0] + 1
     with sqlite3.connect(tmp_path / "lambent.sqlite") as connection:
         connection.execute(f"PRAGMA user_version = {newer}")
     connection.close()

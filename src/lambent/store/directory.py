@@ -77,7 +77,7 @@ def migrations() -> list[tuple[int, str]]:
     folder = resources.files("lambent.store") / "migrations"
     files = [file for file in folder.iterdir() if file.name.endswith(".sql")]
     numbered = sorted((int(file.name.split("_", 1)[0]), file.read_text("utf-8")) for file in files)
-    assert [number for number, _ in numbered] == list(range(1, len(numbered) + 1)), "a migration is missing"
+    assert len({number for number, _ in numbered}) == len(numbered), "two migrations have one number"
     return numbered
 
 
@@ -89,10 +89,13 @@ def database(data_dir: Path) -> sqlite3.Connection:
     try:
         connection = connect(path)
         (present,) = connection.execute("PRAGMA user_version").fetchone()
-        if present > len(steps):
+        known = steps[-1][0]
+        if present > known:
             raise StoreError(f"data directory {data_dir} was written by a newer Lambent "
-                             f"(schema {present}; this one knows up to {len(steps)})")  # fmt: skip
-        for number, script in steps[present:]:
+                             f"(schema {present}; this one knows up to {known})")  # fmt: skip
+        for number, script in steps:
+            if number <= present:
+                continue
             connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
     except sqlite3.Error as error:
         _close(connection)

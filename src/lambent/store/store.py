@@ -14,9 +14,10 @@ from typing import TypeVar
 from lambent.store import directory
 from lambent.store.blobs import Blobs
 from lambent.store.directory import StoreError
+from lambent.store.documents import DocumentTable
 from lambent.store.functions import Function, FunctionTable
 from lambent.store.urls import UrlTable
-from lambent.store.writer import Change, Writer
+from lambent.store.writer import Change, Writer, together
 
 T = TypeVar("T")
 
@@ -27,12 +28,13 @@ class Store:
     """`open` it before the event loop does anything else; `close` it last."""
 
     def __init__(self, data_dir: Path, instance: str, lock: int, writer: Writer, blobs: Blobs,
-                 functions: FunctionTable, urls: UrlTable) -> None:
+                 functions: FunctionTable, urls: UrlTable, documents: DocumentTable) -> None:
         self.data_dir = data_dir
         self.instance = instance  #: 8 hex digits, made once per data directory
         self.blobs = blobs
         self.functions = functions
         self.urls = urls
+        self.documents = documents
         self._lock = lock
         self._writer = writer
 
@@ -48,10 +50,11 @@ class Store:
         try:
             instance = directory.instance(data_dir)
             connection = directory.database(data_dir)
-            functions, urls = FunctionTable(account, region), UrlTable()
+            functions, urls, documents = FunctionTable(account, region), UrlTable(), DocumentTable()
             try:
                 functions.load(connection)
                 urls.load(connection)
+                documents.load(connection)
                 blobs = Blobs(data_dir / "blobs")
             except Exception as error:
                 connection.close()
@@ -59,15 +62,15 @@ class Store:
         except BaseException:
             os.close(lock)
             raise
-        return cls(data_dir, instance, lock, Writer(connection), blobs, functions, urls)
+        return cls(data_dir, instance, lock, Writer(connection), blobs, functions, urls, documents)
 
     async def change(self, decide: Callable[[], Change[T]]) -> T:
         """Decide, commit and apply one change, after all that were asked for earlier (see `store/writer.py`)."""
         return await self._writer.change(decide)
 
     def remove(self, function: Function) -> Change[None]:
-        """Delete a function together with its URLs."""
-        gone = self.functions.remove(function)
+        """Delete a function together with its URLs and all that hangs on it."""
+        gone = together(self.functions.remove(function), self.documents.remove_of(function.key))
 
         def apply() -> None:
             gone.apply()

@@ -35,6 +35,16 @@ class Change(Generic[T]):
 Decide = Callable[[], Change[Any]]
 
 
+def together(*changes: Change[Any]) -> Change[None]:
+    """Several changes as one transaction."""
+
+    def apply() -> None:
+        for change in changes:
+            change.apply()
+
+    return Change([statement for change in changes for statement in change.statements], apply)
+
+
 class Writer:
     """Changes, one after the other. `change` belongs to the event loop that uses it first."""
 
