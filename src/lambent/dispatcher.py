@@ -60,9 +60,8 @@ class Dispatcher:
         self._quiet.clear()
         self._feed(machine.InvocationArrived(self._clock.monotonic(), invocation))
 
-    def function_changed(self, function_arn: str, serving: FunctionVersion | None) -> None:
-        """A function's code or configuration is another one from now on, or it was deleted."""
-        version = serving.version if serving is not None else "$LATEST"
+    def function_changed(self, function_arn: str, version: str, serving: FunctionVersion | None) -> None:
+        """A version's code or configuration is another one from now on, or the version was deleted."""
         generation = serving.generation if serving is not None else None
         self._feed(machine.FunctionChanged(self._clock.monotonic(), function_arn, version, generation))
 

@@ -107,8 +107,8 @@ async def test_change_of_a_caller_that_went_away_happens(tmp_path: Path) -> None
 
 async def test_resolve_tells_pending_failed_missing_and_old(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
-    told: list[tuple[str, FunctionVersion | None]] = []
-    store.functions.watch(lambda arn, serving: told.append((arn, serving)))
+    told: list[tuple[str, str, FunctionVersion | None]] = []
+    store.functions.watch(lambda *change: told.append(change))
     pending = await store.change(lambda: store.functions.save(function("f", None, "Pending")))
     arn = "arn:aws:lambda:us-east-1:000000000000:function:f"
     state = "The operation cannot be performed at this time. The function is currently in the following state: "
@@ -121,7 +121,7 @@ async def test_resolve_tells_pending_failed_missing_and_old(tmp_path: Path) -> N
 
     latest = replace(pending.latest, configuration={"State": "Active"}, serving=served("f"))
     active = await store.change(lambda: store.functions.save(replace(pending, versions={LATEST: latest})))
-    assert told == [(arn, served("f"))]
+    assert told == [(arn, LATEST, served("f"))]
     for text in ("f", "f:$LATEST", "f%3A%24LATEST", arn, arn.replace(":", "%3A")):
         for _ in range(2):
             assert store.functions.resolve(text) is active.latest.serving
@@ -133,10 +133,10 @@ async def test_resolve_tells_pending_failed_missing_and_old(tmp_path: Path) -> N
     assert store.functions.resolve("f").generation == "g1" and len(told) == 1
     done = replace(updating, serving=served("f", "g2"))
     await store.change(lambda: store.functions.save(replace(active, versions={LATEST: done})))
-    assert store.functions.resolve("f").generation == "g2" and told[1:] == [(arn, served("f", "g2"))]
+    assert store.functions.resolve("f").generation == "g2" and told[1:] == [(arn, LATEST, served("f", "g2"))]
 
     await store.change(lambda: store.remove(active))
-    assert told[2:] == [(arn, None)]
+    assert told[2:] == [(arn, LATEST, None)]
     with pytest.raises(ApiError):
         store.functions.resolve("f")
     store.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -22,7 +22,7 @@ from lambent.names import LATEST, FunctionName, function_arn, parse_function
 from lambent.store.writer import Change, Statement
 
 Key = tuple[str, str, str]
-Watcher = Callable[[str, FunctionVersion | None], None]
+Watcher = Callable[[str, str, FunctionVersion | None], None]
 
 #: Forms of names that are remembered; a client that makes up ever new ones only empties the memory.
 ROUTES_KEPT = 65_536
@@ -37,11 +37,29 @@ class Version:
     configuration: Mapping[str, Any]  #: members of FunctionConfiguration, without FunctionArn, Version and CodeSha256
     generation: str  #: new with every change of code or configuration
     serving: FunctionVersion | None = None  #: None until the first activation has succeeded
+    layers: tuple[str, ...] = ()  #: hex digests of the zips of its layers, in the order of /opt
+    origin: str = ""  #: of a published version: what `$LATEST` was when it was made (`control/operations/versions.py`)
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A name for a version, and perhaps for a share of another one."""
+
+    name: str
+    version: str
+    revision_id: str
+    description: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)  #: other version -> share of invocations, 0 to 1
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every version that it leads to."""
+        return (self.version, *self.weights)
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function and all its versions."""
+    """A function with all its versions and aliases."""
 
     account: str
     region: str
@@ -49,6 +67,7 @@ class Function:
     versions: Mapping[str, Version]
     tags: Mapping[str, str] = field(default_factory=dict)
     next_version: int = 1
+    aliases: Mapping[str, Alias] = field(default_factory=dict)
 
     @property
     def key(self) -> Key:
@@ -63,12 +82,23 @@ class Function:
     def latest(self) -> Version:
         return self.versions[LATEST]
 
+    def find(self, qualifier: str | None) -> Version | None:
+        """The version that a qualifier means: `$LATEST` (also for None), a number, or the main one of an alias."""
+        alias = self.aliases.get(qualifier) if qualifier is not None else None
+        return self.versions.get(alias.version if alias is not None else qualifier or LATEST)
+
+    def with_version(self, version: Version) -> Function:
+        """The function with one version added or replaced."""
+        return replace(self, versions={**self.versions, version.version: version})
+
 
 class Route(NamedTuple):
     """What a caller's words lead to."""
 
     function: FunctionVersion
     invoked_arn: str  #: as the caller named it: qualified if there was a qualifier
+    #: other versions that an alias leads to, each with its share; `core.routing.choose` takes one for each invocation
+    others: tuple[tuple[FunctionVersion, float], ...] = ()
 
 
 class FunctionTable:
@@ -112,31 +142,30 @@ class FunctionTable:
         route = self._routes.get((raw_name, qualifier))
         if route is None:
             named = parse_function(unquote(raw_name), qualifier, account=self._account, region=self._region)
-            route = Route(self._serving(named), named.qualified_arn)
+            route = self._route(named)
             if len(self._routes) >= ROUTES_KEPT:
                 self._routes.clear()
             self._routes[(raw_name, qualifier)] = route
         return route
 
-    def _serving(self, named: FunctionName) -> FunctionVersion:
-        qualifier = named.qualifier or LATEST
+    def _route(self, named: FunctionName) -> Route:
         function = self._functions.get(named.key)
-        version = function.versions.get(qualifier) if function is not None else None
-        if version is None:
-            raise not_found(f"Function not found: {named.arn}:{qualifier}")
+        version = function.find(named.qualifier) if function is not None else None
+        if function is None or version is None:
+            raise not_found(f"Function not found: {named.arn}:{named.qualifier or LATEST}")
         state = version.configuration["State"]
         if version.serving is None or state != "Active":
             raise conflict("The operation cannot be performed at this time. "
                            f"The function is currently in the following state: {state}")  # fmt: skip
-        return version.serving
+        return Route(version.serving, named.qualified_arn, _others(function, named.qualifier))
 
     def watch(self, callback: Watcher) -> None:
-        """Call `callback(function_arn, serving)` on the event loop when invocations of `$LATEST` get something else;
-        `serving` is None once the function is deleted."""
+        """Call `callback(function_arn, version, serving)` on the event loop when invocations of a version get something
+        else; `serving` is None once the version is deleted."""
         self._watchers.append(callback)
 
     def save(self, function: Function) -> Change[Function]:
-        """Insert or replace a function with all its versions."""
+        """Insert or replace a function with all its versions and aliases."""
         account, region, name = function.key
         before = self._functions.get(function.key)
         known = before.versions if before is not None else {}
@@ -149,6 +178,13 @@ class FunctionTable:
         for number in known:
             if number not in function.versions:
                 statements.append((_DELETE_VERSION, (account, region, name, number)))
+        named = before.aliases if before is not None else {}
+        for alias in function.aliases.values():
+            if named.get(alias.name) is not alias:
+                statements.append((_SAVE_ALIAS, (account, region, name, alias.name, _json(alias))))
+        for gone in named:
+            if gone not in function.aliases:
+                statements.append((_DELETE_ALIAS, (account, region, name, gone)))
         return Change(statements, lambda: self._put(function))
 
     def remove(self, function: Function) -> Change[None]:
@@ -161,9 +197,13 @@ class FunctionTable:
         for account, region, name, *row in connection.execute(_LOAD_VERSIONS):
             version = _version(*row)
             versions.setdefault((account, region, name), {})[version.version] = version
+        aliases: dict[Key, dict[str, Alias]] = {}
+        for account, region, name, alias, document in connection.execute(_LOAD_ALIASES):
+            aliases.setdefault((account, region, name), {})[alias] = msgspec.json.decode(document, type=Alias)
         for account, region, name, next_version, tags in connection.execute(_LOAD_FUNCTIONS):
             key = (account, region, name)
-            self._functions[key] = Function(*key, versions[key], msgspec.json.decode(tags), next_version)
+            self._functions[key] = Function(*key, versions[key], msgspec.json.decode(tags), next_version,
+                                            aliases.get(key, {}))  # fmt: skip
         self._names = sorted(self._functions)
 
     def _put(self, function: Function) -> Function:
@@ -172,20 +212,37 @@ class FunctionTable:
             insort(self._names, function.key)
         self._functions[function.key] = function
         self._routes.clear()
-        serving = function.latest.serving
-        if serving is not None and (before is None or before.latest.serving != serving):
-            self._tell(function.arn, serving)
+        known = before.versions if before is not None else {}
+        for number, version in function.versions.items():
+            earlier = known.get(number)
+            if version.serving is not None and (earlier is None or earlier.serving != version.serving):
+                self._tell(function.arn, number, version.serving)
+        for number in known:
+            if number not in function.versions:
+                self._tell(function.arn, number, None)
         return function
 
     def _drop(self, key: Key) -> None:
         function = self._functions.pop(key)
         del self._names[bisect_left(self._names, key)]
         self._routes.clear()
-        self._tell(function.arn, None)
+        for number in function.versions:
+            self._tell(function.arn, number, None)
 
-    def _tell(self, arn: str, serving: FunctionVersion | None) -> None:
+    def _tell(self, arn: str, version: str, serving: FunctionVersion | None) -> None:
         for watcher in self._watchers:
-            watcher(arn, serving)
+            watcher(arn, version, serving)
+
+
+def _others(function: Function, qualifier: str | None) -> tuple[tuple[FunctionVersion, float], ...]:
+    """The other versions of an alias. One that cannot serve yet leaves its share to the main one until it can."""
+    alias = function.aliases.get(qualifier) if qualifier is not None else None
+    shares = []
+    for number, weight in alias.weights.items() if alias is not None else ():
+        version = function.versions[number]
+        if version.serving is not None and version.configuration["State"] == "Active" and weight > 0:
+            shares.append((version.serving, weight))
+    return tuple(shares)
 
 
 def _json(value: Any) -> str:
@@ -194,12 +251,15 @@ def _json(value: Any) -> str:
 
 def _version_row(key: Key, version: Version) -> tuple[Any, ...]:
     serving = None if version.serving is None else _json(version.serving)
-    return (*key, version.version, version.code_sha256, _json(version.configuration), version.generation, serving)
+    return (*key, version.version, version.code_sha256, _json(version.configuration), version.generation, serving,
+            _json(version.layers), version.origin)  # fmt: skip
 
 
-def _version(number: str, sha256: str, configuration: str, generation: str, serving: str | None) -> Version:
+def _version(number: str, sha256: str, configuration: str, generation: str, serving: str | None, layers: str,
+             origin: str) -> Version:
     served = None if serving is None else msgspec.json.decode(serving, type=FunctionVersion)
-    return Version(number, sha256, msgspec.json.decode(configuration), generation, served)
+    digests = msgspec.json.decode(layers, type=tuple[str, ...])
+    return Version(number, sha256, msgspec.json.decode(configuration), generation, served, digests, origin)
 
 
 _SAVE_FUNCTION = """
@@ -207,14 +267,23 @@ _SAVE_FUNCTION = """
     ON CONFLICT (account, region, name) DO UPDATE SET next_version = excluded.next_version, tags = excluded.tags
 """
 _SAVE_VERSION = """
-    INSERT INTO versions (account, region, function, version, code_sha256, configuration, generation, serving)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO versions (account, region, function, version, code_sha256, configuration, generation, serving, layers,
+        origin)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (account, region, function, version) DO UPDATE SET code_sha256 = excluded.code_sha256,
-        configuration = excluded.configuration, generation = excluded.generation, serving = excluded.serving
+        configuration = excluded.configuration, generation = excluded.generation, serving = excluded.serving,
+        layers = excluded.layers, origin = excluded.origin
 """
+_SAVE_ALIAS = """
+    INSERT INTO aliases (account, region, function, name, document) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (account, region, function, name) DO UPDATE SET document = excluded.document
+"""
+_DELETE_ALIAS = "DELETE FROM aliases WHERE account = ? AND region = ? AND function = ? AND name = ?"
 _DELETE_VERSION = "DELETE FROM versions WHERE account = ? AND region = ? AND function = ? AND version = ?"
 _DELETE_FUNCTION = "DELETE FROM functions WHERE account = ? AND region = ? AND name = ?"
 _LOAD_FUNCTIONS = "SELECT account, region, name, next_version, tags FROM functions"
 _LOAD_VERSIONS = """
-    SELECT account, region, function, version, code_sha256, configuration, generation, serving FROM versions
+    SELECT account, region, function, version, code_sha256, configuration, generation, serving, layers, origin
+    FROM versions
 """
+_LOAD_ALIASES = "SELECT account, region, function, name, document FROM aliases"
