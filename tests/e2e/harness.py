@@ -12,8 +12,10 @@ import json
 import os
 import select
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -312,3 +314,28 @@ def refusal(call: Callable[[], Any]) -> tuple[int, str, str, dict[str, Any]]:
     reply: dict[str, Any] = caught.value.response
     error = reply["Error"]
     return reply["ResponseMetadata"]["HTTPStatusCode"], error["Code"], error["Message"], reply
+
+
+@contextmanager
+def meeting(size: int) -> Iterator[tuple[int, threading.Event, threading.Event]]:
+    """A port where callers wait until `size` of them are there and `go` is set: port, all are there, go."""
+    met, go = threading.Event(), threading.Event()
+    barrier = threading.Barrier(size, met.set)
+
+    class Place(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            barrier.wait(60)
+            go.wait(60)
+            self.request.sendall(b"!")
+
+    class Meeting(socketserver.ThreadingTCPServer):
+        request_queue_size = 128
+        daemon_threads = True
+
+    with Meeting(("127.0.0.1", 0), Place) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        try:
+            yield server.server_address[1], met, go
+        finally:
+            go.set()
+            server.shutdown()

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import socketserver
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
 
-from .harness import Call, Function, Server, at_once, until
+from .harness import Call, Function, Server, at_once, meeting, until
 
 LIFE = """
 import os, pathlib, socket, sys, time, uuid
@@ -249,28 +246,3 @@ def test_an_init_over_ten_seconds_is_repeated_inside_the_invocation(
     assert "Init Duration" not in report and "Status" not in report
     duration = re.search(r"\tDuration: (\d+\.\d\d) ms\t", report)
     assert duration is not None and float(duration.group(1)) < 3000
-
-
-@contextmanager
-def meeting(size: int) -> Iterator[tuple[int, threading.Event, threading.Event]]:
-    """A port where callers wait until `size` of them are there and `go` is set: port, all are there, go."""
-    met, go = threading.Event(), threading.Event()
-    barrier = threading.Barrier(size, met.set)
-
-    class Place(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            barrier.wait(60)
-            go.wait(60)
-            self.request.sendall(b"!")
-
-    class Meeting(socketserver.ThreadingTCPServer):
-        request_queue_size = 128
-        daemon_threads = True
-
-    with Meeting(("127.0.0.1", 0), Place) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        try:
-            yield server.server_address[1], met, go
-        finally:
-            go.set()
-            server.shutdown()
