@@ -147,7 +147,7 @@ class Server:
         return self.stderr_path.read_text()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Signal the server and return its exit code."""
+        """Signal the server, if it still runs, and return its exit code."""
         for client in self._clients.values():
             client.close()
         self._clients.clear()
@@ -279,7 +279,7 @@ def running(data_dir: Path, *flags: str) -> Iterator[Server]:
     try:
         yield server
     finally:
-        code = server.stop() if server.process.poll() is None else server.process.returncode
+        code = server.stop()
     assert code == 0, server.stderr()
     assert "Traceback" not in server.stderr(), server.stderr()
     assert "is given up" not in server.stderr(), server.stderr()
