@@ -11,11 +11,13 @@ from typing import Any
 #: Status of each code, and whether the body says `message` (True) or `Message`.
 CODES: dict[str, tuple[int, bool]] = {
     "AccessDeniedException": (403, False),
+    "CodeSigningConfigNotFoundException": (404, False),
     "CodeStorageExceededException": (400, True),
     "InvalidParameterValueException": (400, True),
     "InvalidRequestContentException": (400, True),
     "InvalidRuntimeException": (502, False),
     "InvalidZipFileException": (502, False),
+    "PolicyLengthExceededException": (400, True),
     "PreconditionFailedException": (412, True),
     "RequestEntityTooLargeException": (413, True),
     "RequestTooLargeException": (413, True),
@@ -40,22 +42,24 @@ _UNTYPED = frozenset({"ValidationException", "SerializationException", "UnknownO
 
 
 class ApiError(Exception):
-    """What a caller of the API did wrong, or that we failed. `extra` adds members such as `Reason`."""
+    """What a caller of the API did wrong, or that we failed. `extra` adds members such as `Reason`; `typed` is False
+    for the few answers that were recorded without a Type."""
 
-    def __init__(self, code: str, message: str, *, status: int | None = None,
-                 extra: dict[str, Any] | None = None, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, code: str, message: str, *, status: int | None = None, extra: dict[str, Any] | None = None,
+                 headers: dict[str, str] | None = None, typed: bool = True) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
         self.status = status if status is not None else CODES[code][0]
         self.extra = extra or {}
         self.headers = headers or {}
+        self.typed = typed and code not in _UNTYPED
 
     def body(self) -> dict[str, Any]:
         """The JSON object of the answer."""
         lower = CODES.get(self.code, (400, True))[1]
         body: dict[str, Any] = dict(self.extra)
-        if self.code not in _UNTYPED:
+        if self.typed:
             body["Type"] = "Service" if self.status >= 500 else "User"
         body["message" if lower else "Message"] = self.message
         return body

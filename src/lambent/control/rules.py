@@ -33,7 +33,11 @@ def check_create(params: Mapping[str, Any]) -> None:
         raise invalid_parameter("Runtime and Handler are mandatory parameters for functions created with deployment "
                                 "packages.")  # fmt: skip
     check_code(params["Code"], params)
-    tags = params.get("Tags", {})
+    check_tags(params.get("Tags", {}))
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """What all tags of a resource must obey together. Raises ApiError."""
     if len(tags) > MAX_TAGS:
         raise invalid_parameter("Number of tags exceeds resource tag limit.")
     if any(key.lower().startswith("aws:") for key in tags):
@@ -51,8 +55,6 @@ def check_settings(params: Mapping[str, Any]) -> None:
 
 def check_code(code: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     """Exactly one source of code, and one that is served; `params` is the request around it. Raises ApiError."""
-    if params.get("Publish"):
-        raise not_served("Publish=true (versions)")
     if _says_something(params.get("PublishTo")):
         raise not_served("The setting PublishTo")
     from_bucket = [member for member in ("S3Bucket", "S3Key", "S3ObjectVersion") if member in code]
