@@ -16,6 +16,7 @@ from lambent.core import outcomes
 from lambent.core import scheduler as machine
 from lambent.core.model import FunctionVersion, Invocation, Outcome
 from lambent.core.scheduler import Scheduler
+from lambent.names import LATEST
 from lambent.worker.base import Served, Worker
 
 #: Called once, from the event loop, perhaps before `invoke` returns. It must take the payload at once.
@@ -64,6 +65,8 @@ class Dispatcher:
         """A version's code or configuration is another one from now on, or the version was deleted."""
         generation = serving.generation if serving is not None else None
         self._feed(machine.FunctionChanged(self._clock.monotonic(), function_arn, version, generation))
+        if version == LATEST and serving is None:
+            self.reserve(function_arn, None)  # the whole function is gone
 
     def reserve(self, function_arn: str, concurrency: int | None) -> None:
         """Reserve concurrency for a function; None gives it back."""
@@ -72,6 +75,15 @@ class Dispatcher:
     def provision(self, function: FunctionVersion, wanted: int) -> None:
         """Keep this many environments of a version initialised; 0 for none."""
         self._feed(machine.ProvisionChanged(self._clock.monotonic(), function, wanted))
+
+    def provision_status(self, function: FunctionVersion) -> tuple[int, int, int, str]:
+        """Environments wanted, allocated and available, and why an Init failed (empty when none did)."""
+        return self.scheduler.provision(function.fleet)
+
+    @property
+    def account_limit(self) -> int:
+        """Concurrent executions of the account."""
+        return self.scheduler.leases.account_limit
 
     def retire(self, number: int, reason: str) -> None:
         """Let an environment end, once it is idle."""

@@ -48,6 +48,7 @@ LOCKED_BYTES: Final = 64 * 1024
 
 # Concurrency
 ACCOUNT_CONCURRENCY: Final = 1000
+UNRESERVED_MINIMUM: Final = 100  # "Configuring reserved concurrency": what must stay for the other functions
 
 
 def init_timeout_s(init_type: str, timeout_s: float) -> float:

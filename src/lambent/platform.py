@@ -90,7 +90,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
     stack.push_async_callback(dispatcher.stop, settings.drain_s)
 
     control = ControlPlane(store, packages, worker, clock, account=settings.account, region=settings.region,
-                           endpoint=lambda: url, logs=logs)
+                           endpoint=lambda: url, capacity=dispatcher, logs=logs)
     await control.start()
     stack.push_async_callback(control.stop)
 

@@ -49,11 +49,32 @@ class GatedPreparer:
         return function
 
 
+class RecordedCapacity:
+    """Stands for the dispatcher: remembers what it was told, and says that everything wanted is there."""
+
+    account_limit = 1000
+
+    def __init__(self) -> None:
+        self.reserved: dict[str, int | None] = {}
+        self.wanted: dict[tuple[str, str, str], int] = {}
+
+    def reserve(self, function_arn: str, concurrency: int | None) -> None:
+        self.reserved[function_arn] = concurrency
+
+    def provision(self, function: FunctionVersion, wanted: int) -> None:
+        self.wanted[function.fleet] = wanted
+
+    def provision_status(self, function: FunctionVersion) -> tuple[int, int, int, str]:
+        wanted = self.wanted.get(function.fleet, 0)
+        return wanted, wanted, wanted, ""
+
+
 class Plane:
     """What a test talks to."""
 
     def __init__(self, store: Store, packages: PackageStore, preparer: GatedPreparer, clock: Clock,
-                 app: ControlPlane) -> None:
+                 app: ControlPlane, capacity: RecordedCapacity) -> None:
+        self.capacity = capacity
         self.store = store
         self.packages = packages
         self.preparer = preparer
@@ -96,9 +117,10 @@ async def running(data_dir: Path, preparer: GatedPreparer | None = None) -> Asyn
     store = Store.open(data_dir)
     packages = PackageStore(data_dir, store.blobs)
     preparer = preparer or GatedPreparer()
+    capacity = RecordedCapacity()
     app = ControlPlane(store, packages, preparer, clock, account="000000000000", region="us-east-1",
-                       endpoint=lambda: plane.endpoint)  # fmt: skip
-    plane = Plane(store, packages, preparer, clock, app)
+                       endpoint=lambda: plane.endpoint, capacity=capacity)  # fmt: skip
+    plane = Plane(store, packages, preparer, clock, app, capacity)
     connections: set[Connection] = set()
 
     def connect() -> Connection:

@@ -14,7 +14,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
-from control_plane import ROLE, GatedPreparer, zipped
+from control_plane import ROLE, GatedPreparer, RecordedCapacity, zipped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -59,7 +59,8 @@ class Target:
         self.packages = PackageStore(data_dir, self.store.blobs)
         preparer = self.runner.run(self._preparer())
         self.app = ControlPlane(self.store, self.packages, preparer, Clock(), account="000000000000",
-                                region="us-east-1", endpoint=lambda: "http://127.0.0.1:1")  # fmt: skip
+                                region="us-east-1", endpoint=lambda: "http://127.0.0.1:1",
+                                capacity=RecordedCapacity())  # fmt: skip
 
     @staticmethod
     async def _preparer() -> GatedPreparer:

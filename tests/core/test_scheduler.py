@@ -102,6 +102,16 @@ def test_update_retires_idle_environments_at_once_and_busy_ones_too() -> None:
     assert feed(made, EnvironmentIdle(3.0, second)) == []
 
 
+def test_deleting_a_version_retires_its_environments_and_no_others() -> None:
+    made = scheduler()
+    number = started(made, 0.0, "r1")
+    started(made, 0.0, "r2", generation="g2")
+    effects = feed(made, FunctionChanged(1.0, ARN, "7", None))
+    assert effects == []
+    effects = feed(made, FunctionChanged(1.0, ARN, "$LATEST", "g2"))
+    assert [effect.number for effect in effects if isinstance(effect, Retire)] == [number]
+
+
 def test_idle_environment_is_retired_when_its_keep_alive_is_over_and_not_before() -> None:
     made = scheduler(keep_alive_s=10.0)
     number = started(made, 0.0, "r1")

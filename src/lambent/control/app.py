@@ -22,8 +22,9 @@ from lambent.clock import Clock
 from lambent.control import operations, routes, validate
 from lambent.control.activation import Activation, Preparer
 from lambent.control.code import PREFIX, CodeLinks
-from lambent.control.context import LOGS, OPERATIONS, Answer, Context, Handler, not_served
+from lambent.control.context import LOGS, OPERATIONS, Answer, Capacity, Context, Handler, not_served
 from lambent.control.model import LOGS_OPERATIONS
+from lambent.control.operations import concurrency
 from lambent.errors import ApiError
 from lambent.http1 import Request
 from lambent.limits import CREATE_REQUEST_BYTES
@@ -44,12 +45,13 @@ class ControlPlane:
     """Answers control-plane requests. `endpoint` gives the base URL of the server, once it listens."""
 
     def __init__(self, store: Store, packages: PackageStore, preparer: Preparer, clock: Clock, *, account: str,
-                 region: str, endpoint: Callable[[], str], logs: LogStore | None = None) -> None:
+                 region: str, endpoint: Callable[[], str], capacity: Capacity, logs: LogStore | None = None) -> None:
         self._store = store
         self._packages = packages
         self._activation = Activation(store, packages, preparer, _report)
         self._links = CodeLinks(clock, endpoint)
-        self._context = Context(store, packages, self._activation, self._links, clock, account, region, endpoint, logs)
+        self._context = Context(store, packages, self._activation, self._links, clock, account, region, endpoint,
+                                capacity, logs)  # fmt: skip
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -58,6 +60,7 @@ class ControlPlane:
         await asyncio.to_thread(self._store.blobs.sweep, in_use)
         await self._packages.collect(in_use)
         self._activation.resume()
+        concurrency.restore_reservations(self._context)
 
     async def stop(self) -> None:
         """End requests and activations under way. Changes that were begun are finished by the store."""

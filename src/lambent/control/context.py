@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from lambent.clock import Clock
 from lambent.control.activation import Activation
 from lambent.control.code import CodeLinks
+from lambent.core.model import FunctionVersion
 from lambent.errors import ApiError
 from lambent.names import FunctionName, parse_function
 from lambent.store.store import Store
 from lambent.telemetry.logs import LogStore
 from lambent.worker.packages import PackageStore
+
+
+class Capacity(Protocol):
+    """Whoever starts and keeps environments, as far as concurrency settings concern it."""
+
+    account_limit: int
+
+    def reserve(self, function_arn: str, concurrency: int | None) -> None: ...
+
+    def provision(self, function: FunctionVersion, wanted: int) -> None: ...
+
+    def provision_status(self, function: FunctionVersion) -> tuple[int, int, int, str]:
+        """Environments wanted, allocated and available, and why an Init failed (empty when none did)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +43,7 @@ class Context:
     account: str
     region: str
     endpoint: Callable[[], str]  #: base URL of this server, without a slash at the end
+    capacity: Capacity
     logs: LogStore | None = None
 
     def function(self, text: str, qualifier: str | None = None, *, action: str) -> FunctionName:

@@ -172,8 +172,9 @@ class SetTimer:
     at: float
 
 
-Event = (InvocationArrived | EnvironmentSettling | EnvironmentIdle | EnvironmentGone | FunctionChanged | MemoryMeasured
-         | ReservationChanged | ProvisionChanged | InitFailed | RetireAsked | TimePassed | StopRequested)  # fmt: skip
+Event = (InvocationArrived | EnvironmentSettling | EnvironmentIdle | EnvironmentGone | FunctionChanged
+         | ReservationChanged | ProvisionChanged | InitFailed | MemoryMeasured | RetireAsked
+         | TimePassed | StopRequested)  # fmt: skip
 Effect = Assign | Start | Provision | Refuse | Retire | SetTimer
 
 

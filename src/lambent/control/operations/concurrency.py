@@ -1,12 +1,89 @@
-"""Concurrency settings of functions: GetFunctionConcurrency, whose answer without a setting is empty (trap 47)."""
+"""Reserved concurrency: PutFunctionConcurrency, GetFunctionConcurrency, DeleteFunctionConcurrency.
+
+What is stored here is told to the scheduler, which enforces it. Facts: fact sheet, section 8 and trap 29.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 from lambent.control.context import Answer, Context, Params, operation
 from lambent.control.operations.functions import find
+from lambent.errors import invalid_parameter
+from lambent.limits import UNRESERVED_MINIMUM
+from lambent.store.documents import Shelf
+from lambent.store.functions import Function
+from lambent.store.writer import Change
+
+_ON_FUNCTIONS_ONLY = (
+    "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
+    "Please specify either a function name or an unqualified function ARN."
+)
+
+
+def _shelf(function: Function) -> Shelf:
+    return Shelf(*function.key, "reserved-concurrency")
+
+
+def reserved(context: Context, function: Function) -> int | None:
+    """A function's reserved concurrency; None without the setting."""
+    document = context.store.documents.get(_shelf(function), "")
+    return None if document is None else int(document["ReservedConcurrentExecutions"])
+
+
+def unreserved(context: Context, beside: Function | None = None) -> int:
+    """What of the account's concurrency no function has reserved; `beside` does not count."""
+    taken = 0
+    for name, _, document in context.store.documents.on_functions(context.account, context.region,
+                                                                  "reserved-concurrency"):
+        if beside is None or name != beside.name:
+            taken += int(document["ReservedConcurrentExecutions"])
+    return context.capacity.account_limit - taken
 
 
 @operation("GetFunctionConcurrency")
 def get_function_concurrency(context: Context, params: Params) -> Answer:
-    find(context, params, "GetFunctionConcurrency")
-    return {}
+    function, _, _ = find(context, params, "GetFunctionConcurrency")
+    setting = reserved(context, function)
+    return {} if setting is None else {"ReservedConcurrentExecutions": setting}
+
+
+@operation("PutFunctionConcurrency")
+async def put_function_concurrency(context: Context, params: Params) -> Answer:
+    wanted: int = params["ReservedConcurrentExecutions"]
+
+    def decide() -> Change[Any]:
+        function = _unqualified(context, params, "PutFunctionConcurrency")
+        if wanted and unreserved(context, beside=function) - wanted < UNRESERVED_MINIMUM:
+            raise invalid_parameter("Specified ReservedConcurrentExecutions for function decreases account's "
+                                    "UnreservedConcurrentExecution below its minimum value of "
+                                    f"[{UNRESERVED_MINIMUM}].")
+        return context.store.documents.save(_shelf(function), "", {"ReservedConcurrentExecutions": wanted})
+
+    await context.store.change(decide)
+    context.capacity.reserve(_unqualified(context, params, "PutFunctionConcurrency").arn, wanted)
+    return {"ReservedConcurrentExecutions": wanted}
+
+
+@operation("DeleteFunctionConcurrency")
+async def delete_function_concurrency(context: Context, params: Params) -> Answer:
+    function = _unqualified(context, params, "DeleteFunctionConcurrency")
+    if reserved(context, function) is not None:
+        await context.store.change(lambda: context.store.documents.remove(_shelf(function), ""))
+        context.capacity.reserve(function.arn, None)
+    return None
+
+
+def _unqualified(context: Context, params: Params, action: str) -> Function:
+    function, _, qualifier = find(context, params, action)
+    if qualifier is not None:
+        raise invalid_parameter(_ON_FUNCTIONS_ONLY)
+    return function
+
+
+def restore_reservations(context: Context) -> None:
+    """At the server's start: tell the scheduler what was stored."""
+    for function in context.store.functions:
+        setting = reserved(context, function)
+        if setting is not None:
+            context.capacity.reserve(function.arn, setting)

@@ -1,27 +1,26 @@
 """Functions: CreateFunction, GetFunction, GetFunctionConfiguration, ListFunctions, DeleteFunction.
 
-Updates are in `function_updates`; versions and aliases come with their own modules. Facts: fact sheet 9.1, 9.5, 18.1.
+Updates are in `function_updates`, versions and aliases in modules of their own. Facts: fact sheet 9.1, 9.5, 18.1.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from lambent.control.code_source import store_code
 from lambent.control.configuration import begun, initial, listed, shown
-from lambent.control.context import Answer, Context, Params, not_served, operation
+from lambent.control.context import Answer, Context, Params, operation
+from lambent.control.operations.versions import delete_version, in_order, order
+from lambent.control.pages import next_marker, read_marker, size
+from lambent.control.publication import published
 from lambent.control.rules import check_create
 from lambent.errors import conflict, invalid_parameter, not_found
 from lambent.names import LATEST, MAX_NAME, FunctionName
+from lambent.store.documents import Shelf
 from lambent.store.functions import Function, Version
 from lambent.store.writer import Change
-
-#: Functions on one page of ListFunctions, whatever MaxItems says (API reference).
-PAGE = 50
 
 
 @operation("CreateFunction")
@@ -41,13 +40,16 @@ async def create_function(context: Context, params: Params) -> Answer:
     configuration["CodeSize"] = len(content)
     version = Version(LATEST, sha256, begun(configuration, context.clock.wall()), uuid.uuid4().hex)
     function = Function(*named.key, {LATEST: version}, dict(params.get("Tags", {})))
+    if params.get("Publish"):
+        function, version = published(function, context.clock.wall())
 
     def decide() -> Change[Function]:
         _check_absent(context, named)
         return context.store.functions.save(function)
 
     await context.store.change(decide)
-    context.activation.begin(function, LATEST)
+    for number in function.versions:
+        context.activation.begin(function, number)
     return shown(function, version)
 
 
@@ -65,6 +67,9 @@ def get_function(context: Context, params: Params) -> Answer:
     }
     if function.tags:
         answer["Tags"] = function.tags
+    setting = context.store.documents.get(Shelf(*function.key, "reserved-concurrency"), "")
+    if setting is not None:
+        answer["Concurrency"] = dict(setting)
     return answer
 
 
@@ -74,10 +79,11 @@ def get_function_configuration(context: Context, params: Params) -> Answer:
 
 
 def find(context: Context, params: Params, action: str) -> tuple[Function, Version, str | None]:
-    """The function, its version and the qualifier that `FunctionName` and `Qualifier` mean; ApiError without one."""
+    """The function, its version and the qualifier that `FunctionName` and `Qualifier` mean; ApiError without one.
+    An alias means its main version."""
     named = context.function(params["FunctionName"], params.get("Qualifier") or None, action=action)
     function = context.store.functions.get(*named.key)
-    version = function.versions.get(named.qualifier or LATEST) if function is not None else None
+    version = function.find(named.qualifier) if function is not None else None
     if function is None or version is None:
         raise not_found(f"Function not found: {named.qualified_arn}")
     return function, version, named.qualifier
@@ -85,22 +91,35 @@ def find(context: Context, params: Params, action: str) -> tuple[Function, Versi
 
 @operation("ListFunctions")
 def list_functions(context: Context, params: Params) -> Answer:
-    limit = min(params.get("MaxItems", PAGE), PAGE)
-    after = _marker(params.get("Marker"))
+    limit = size(params)
+    after = read_marker(params)
+    if params.get("FunctionVersion") == "ALL":
+        return _list_versions(context, after, limit)
     found = context.store.functions.page(context.account, context.region, after, limit + 1)
+    more = next_marker(found[limit - 1].name) if len(found) > limit else {}
+    return {"Functions": [listed(function, function.latest) for function in found[:limit]], **more}
+
+
+def _list_versions(context: Context, after: str, limit: int) -> Answer:
+    """Every version of every function, by name and number; `after` is `<name>:<order of the number>`."""
+    name, _, last = after.partition(":")
+    found: list[tuple[Function, Version]] = []
+    present = context.store.functions.get(context.account, context.region, name)
+    functions = [present] if present is not None else []
+    while len(found) <= limit:
+        for function in functions:
+            skipped = last if function.name == name else ""
+            found += [(function, version) for version in in_order(function) if order(version.version) > skipped]
+        start = functions[-1].name if functions else name
+        functions = context.store.functions.page(context.account, context.region, start, limit + 1)
+        if not functions:
+            break
     page = found[:limit]
-    qualifier = LATEST if params.get("FunctionVersion") == "ALL" else None
-    answer: dict[str, Any] = {"Functions": [listed(function, function.latest, qualifier) for function in page]}
+    more = {}
     if len(found) > limit:
-        answer["NextMarker"] = base64.urlsafe_b64encode(page[-1].name.encode()).decode()
-    return answer
-
-
-def _marker(marker: str | None) -> str:
-    try:
-        return base64.b64decode(marker or "", altchars=b"-_", validate=True).decode("ascii")
-    except (binascii.Error, UnicodeError, ValueError):
-        raise invalid_parameter("The marker is not one that a list gave.") from None
+        function, version = page[-1]
+        more = next_marker(f"{function.name}:{order(version.version)}")
+    return {"Functions": [listed(function, version, version.version) for function, version in page], **more}
 
 
 @operation("DeleteFunction")
@@ -108,13 +127,14 @@ async def delete_function(context: Context, params: Mapping[str, Any]) -> Answer
     named = context.function(params["FunctionName"], params.get("Qualifier") or None, action="DeleteFunction")
     if named.qualifier == LATEST:
         raise invalid_parameter("$LATEST version cannot be deleted without deleting the function.")
+    if named.qualifier is not None:
+        await delete_version(context, named, named.qualifier)
+        return None
 
     def decide() -> Change[None]:
         function = context.store.functions.get(*named.key)
-        if function is None or (named.qualifier is not None and named.qualifier not in function.versions):
-            raise not_found(f"Function not found: {named.qualified_arn}")
-        if named.qualifier is not None:
-            raise not_served("Deleting one version")
+        if function is None:
+            raise not_found(f"Function not found: {named.arn}")
         return context.store.remove(function)
 
     await context.store.change(decide)
