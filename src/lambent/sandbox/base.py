@@ -120,6 +120,10 @@ class Sandbox(Protocol):
 
     def usage(self) -> Usage: ...
 
+    def memory_peak(self) -> int | None:
+        """The figure `memory_peak_bytes` of `usage` alone: asked at the end of every invocation, for REPORT."""
+        ...
+
     async def kill(self) -> None:
         """End every guest process, frozen or not, with SIGKILL, and return when all are reaped.
 

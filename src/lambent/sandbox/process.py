@@ -151,6 +151,9 @@ class ProcessSandbox:
             self._last_usage = Usage(0, self._peak_bytes, self._cpu_us)
         return self._last_usage
 
+    def memory_peak(self) -> int | None:
+        return self.usage().memory_peak_bytes
+
     async def kill(self) -> None:
         if self.dead:
             return
@@ -187,7 +190,7 @@ class ProcessBackend:
         try:
             self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
             for folder in self._root.iterdir():
-                _kill_recorded(folder / "pids")
+                await _kill_recorded(folder / "pids")
                 shutil.rmtree(folder)
         except OSError as error:
             raise SandboxError(f"cannot prepare {self._root}: {error.strerror}") from error
@@ -329,7 +332,7 @@ async def _kill_and_wait(row: proctable.Entry) -> None:
         os.close(pidfd)
 
 
-def _kill_recorded(record: Path) -> None:
+async def _kill_recorded(record: Path) -> None:
     """End what a dead server left running, as far as its record names it beyond doubt."""
     try:
         lines = record.read_text(encoding="ascii").splitlines()
@@ -341,8 +344,7 @@ def _kill_recorded(record: Path) -> None:
         row = proctable.read(int(pid)) if pid.isdecimal() else None
         if row is not None and str(row.started) == started and boot == proctable.boot_id():
             sessions.add(row.pid)
-    for row in proctable.descendants(sessions) if sessions else []:
-        _send(row.pid, signal.SIGKILL)
+    await asyncio.gather(*map(_kill_and_wait, proctable.descendants(sessions) if sessions else []))
 
 
 def _send(pid: int, signum: int) -> None:

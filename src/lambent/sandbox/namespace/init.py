@@ -35,7 +35,8 @@ SECUREBITS = 1 | 2 | 8 | 32 | 64 | 128
 MESSAGE_BYTES, MAX_FDS, MAX_RUNNING = 256 * 1024, 16, 64
 
 libc = ctypes.CDLL(None, use_errno=True)
-control = socket.socket(fileno=0)
+control: socket.socket  # descriptor 0
+host_proc = -1
 
 
 def check(result: int) -> int:
@@ -71,7 +72,6 @@ class Guests:
 
 
 guests = Guests()
-host_proc = -1
 
 
 def die() -> NoReturn:
@@ -408,7 +408,8 @@ def serve(body: bytes, fds: list[int]) -> None:
 
 
 def main() -> NoReturn:
-    global host_proc
+    global control, host_proc
+    control = socket.socket(fileno=0)
     os.umask(0)
     call(CLOSE_RANGE, 3, 0xFFFFFFFF, 0)
     host_proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -153,6 +153,14 @@ class NamespaceSandbox:
             self._last_usage = self._measure()
         return self._last_usage
 
+    def memory_peak(self) -> int | None:
+        group = self.holdings.group
+        peak = None if self.dead or group is None else group.memory_peak()
+        if peak is None:
+            return self.usage().memory_peak_bytes
+        self._peak_bytes = max(self._peak_bytes, peak)
+        return self._peak_bytes
+
     def _measure(self) -> Usage:
         """From the groups where there are any, from the process table otherwise."""
         group = self.holdings.group
