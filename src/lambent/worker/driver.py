@@ -335,7 +335,7 @@ class Driver:
 
     def _report_end(self, effect: do.ReportEnd) -> None:
         assert self.sandbox is not None
-        self.chronicle.ended(effect, self.sandbox.usage().memory_peak_bytes)
+        self.chronicle.ended(effect, self.sandbox.memory_peak())
 
     def _report_entrypoint(self, effect: do.ReportEntrypoint) -> None:
         self.chronicle.entrypoint_missing(effect)
