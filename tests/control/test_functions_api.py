@@ -261,7 +261,7 @@ CREATIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"Code": {"ZipFile": b"no zip"}}, "InvalidParameterValueException", "Could not unzip uploaded file."),
     ({"Code": {"S3Bucket": "bucket", "S3Key": "key"}}, "NotImplementedException", "S3"),
     ({"PackageType": "Image", "Code": {"ImageUri": "i"}}, "NotImplementedException", "Image"),
-    ({"Publish": True}, "NotImplementedException", "Publish=true"),
+    ({"PublishTo": "LATEST_PUBLISHED"}, "NotImplementedException", "PublishTo"),
     ({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]}, "NotImplementedException", "Layers"),
     ({"VpcConfig": {"SubnetIds": ["subnet-1"]}}, "NotImplementedException", "VpcConfig"),
     ({"Environment": {"Variables": {"AWS_REGION": "x", "AWS_ACCESS_KEY": "y"}}}, "InvalidParameterValueException",
@@ -318,6 +318,8 @@ async def test_deletions_that_are_refused(tmp_path: Path) -> None:
                 "InvalidParameterValueException", 400,
                 "$LATEST version cannot be deleted without deleting the function.")  # fmt: skip
             assert refused(client.delete_function, FunctionName="f", Qualifier="3")[2].endswith(":f:3")
+            assert refused(client.delete_function, FunctionName="f", Qualifier="prod") == (
+                "InvalidParameterValueException", 400, "Deletion of aliases is not currently supported.")  # fmt: skip
             client.delete_function(FunctionName="f")
             gone = refused(client.delete_function, FunctionName="f")
             assert gone == ("ResourceNotFoundException", 404, f"Function not found: {ARN}f")

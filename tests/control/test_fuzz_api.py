@@ -82,10 +82,11 @@ class Target:
     def check(self) -> None:
         """What must hold between any two requests."""
         for function in self.store.functions:
-            latest = function.latest
-            assert latest.configuration["State"] in STATES
-            assert latest.code_sha256 in self.store.blobs
-            assert latest.serving is None or latest.serving.code_sha256 in self.store.blobs
+            for version in function.versions.values():
+                assert version.configuration["State"] in STATES
+                assert version.code_sha256 in self.store.blobs
+                assert version.serving is None or version.serving.code_sha256 in self.store.blobs
+            assert all(target in function.versions for alias in function.aliases.values() for target in alias.targets)
         for url in self.store.urls:
             assert self.store.functions.get(*url.key[:3]) is not None
 
@@ -129,6 +130,8 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "FunctionUrlAuthType": st.sampled_from(["NONE", "AWS_IAM"]), "FunctionVersion": st.just("ALL"),
     "EnvironmentVariableName": st.text(string.ascii_letters, min_size=2, max_size=6),
     "NumericLatestPublishedOrAliasQualifier": st.sampled_from(["$LATEST", "1", "prod"]),
+    "VersionWithLatestPublished": st.sampled_from(["$LATEST", "1", "2"]), "Alias": st.sampled_from(["prod", "test"]),
+    "AdditionalVersion": st.sampled_from(["1", "2"]),
     "FunctionUrlQualifier": st.sampled_from(["prod"]),
 }  # fmt: skip
 
@@ -211,9 +214,14 @@ def judge(answer: tuple[int, bytes, dict[str, str]], request: Any) -> None:
         assert isinstance(json.loads(body), dict)
 
 
+#: Operations that others need before they can do anything come more often.
+SERVED = sorted(OPERATIONS) + [
+    "CreateFunction", "CreateFunction", "UpdateFunctionConfiguration", "CreateFunctionUrlConfig"] * 5  # fmt: skip
+
+
 @pytest.mark.slow
-@given(request=requests(sorted(OPERATIONS)))
-@settings(max_examples=400, deadline=None, derandomize=True,
+@given(request=requests(SERVED))
+@settings(max_examples=600, deadline=None, derandomize=True,
           suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
 def test_requests_for_served_operations(target: Target, request: tuple[str, str, str, dict[str, str], bytes]) -> None:
     judge(target.ask(*request), request)

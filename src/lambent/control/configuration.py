@@ -34,7 +34,8 @@ RESERVED_VARIABLES = frozenset({
 })  # fmt: skip
 
 _PLAIN = ("Runtime", "Role", "Handler", "Description", "Timeout", "MemorySize")
-_STATE = frozenset({
+#: Members that say how far an activation has come.
+STATE = frozenset({
     "State", "StateReason", "StateReasonCode", "LastUpdateStatus", "LastUpdateStatusReason",
     "LastUpdateStatusReasonCode", "RuntimeVersionConfig",
 })  # fmt: skip
@@ -139,7 +140,7 @@ def shown(function: Function, version: Version, qualifier: str | None = None) ->
 
 def listed(function: Function, version: Version, qualifier: str | None = None) -> Configuration:
     """The same without the members that lists leave out (API reference, ListFunctions)."""
-    return {name: value for name, value in shown(function, version, qualifier).items() if name not in _STATE}
+    return {name: value for name, value in shown(function, version, qualifier).items() if name not in STATE}
 
 
 def runtime_version_arn(region: str, runtime: str) -> str:

@@ -13,10 +13,12 @@ from dataclasses import replace
 from lambent.control.code_source import store_code
 from lambent.control.configuration import Configuration, merged, shown, updating
 from lambent.control.context import Answer, Context, Params, operation
+from lambent.control.operations.versions import check_revision
+from lambent.control.publication import check_settled, published
 from lambent.control.rules import check_code, check_settings
-from lambent.errors import ApiError, conflict, invalid_parameter, not_found
+from lambent.errors import invalid_parameter, not_found
 from lambent.names import LATEST, FunctionName
-from lambent.store.functions import Function
+from lambent.store.functions import Function, Version
 from lambent.store.writer import Change
 
 
@@ -55,17 +57,25 @@ def _named(context: Context, params: Params, action: str) -> FunctionName:
 
 async def _update(context: Context, named: FunctionName, params: Params,
                   change: Callable[[Configuration], Configuration], sha256: str | None) -> Answer:
-    def decide() -> Change[Function]:
-        function = _changeable(context, named, params)
-        latest = function.latest
+    def decide() -> Change[tuple[Function, Version, bool]]:
+        before = _changeable(context, named, params)
+        latest = before.latest
         configuration = updating(change(dict(latest.configuration)), context.clock.wall())
-        updated = replace(latest, code_sha256=sha256 or latest.code_sha256, configuration=configuration,
+        version = replace(latest, code_sha256=sha256 or latest.code_sha256, configuration=configuration,
                           generation=uuid.uuid4().hex)  # fmt: skip
-        return context.store.functions.save(replace(function, versions={**function.versions, LATEST: updated}))
+        function = before.with_version(version)
+        if params.get("Publish"):
+            function, version = published(function, context.clock.wall())
+        saved = context.store.functions.save(function)
+        return Change(saved.statements, lambda: (saved.apply(), version, version.version not in before.versions))
 
-    function = await context.store.change(decide)
+    function, version, is_new = await context.store.change(decide)
     context.activation.begin(function, LATEST)
-    return shown(function, function.latest, named.qualifier)
+    if version.version == LATEST:
+        return shown(function, version, named.qualifier)
+    if is_new:
+        context.activation.begin(function, version.version)
+    return shown(function, version, version.version)
 
 
 def _changeable(context: Context, named: FunctionName, params: Params) -> Function:
@@ -73,15 +83,6 @@ def _changeable(context: Context, named: FunctionName, params: Params) -> Functi
     function = context.store.functions.get(*named.key)
     if function is None:
         raise not_found(f"Function not found: {named.qualified_arn}")
-    configuration = function.latest.configuration
-    if configuration["State"] == "Pending":
-        raise conflict("The operation cannot be performed at this time. "
-                       "The function is currently in the following state: Pending")  # fmt: skip
-    if configuration.get("LastUpdateStatus") == "InProgress":
-        raise conflict("The operation cannot be performed at this time. "
-                       f"An update is in progress for resource: {function.arn}")  # fmt: skip
-    if params.get("RevisionId", configuration["RevisionId"]) != configuration["RevisionId"]:
-        raise ApiError("PreconditionFailedException",
-                       "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias "
-                       "API to retrieve the latest Revision Id")  # fmt: skip
+    check_settled(function)
+    check_revision(function, params)
     return function
