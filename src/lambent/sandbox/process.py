@@ -190,7 +190,7 @@ class ProcessBackend:
         try:
             self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
             for folder in self._root.iterdir():
-                await _kill_recorded(folder / "pids")
+                await _kill_recorded(_sessions_in(folder / "pids"))
                 shutil.rmtree(folder)
         except OSError as error:
             raise SandboxError(f"cannot prepare {self._root}: {error.strerror}") from error
@@ -332,19 +332,23 @@ async def _kill_and_wait(row: proctable.Entry) -> None:
         os.close(pidfd)
 
 
-async def _kill_recorded(record: Path) -> None:
-    """End what a dead server left running, as far as its record names it beyond doubt."""
+async def _kill_recorded(sessions: set[int]) -> None:
+    await asyncio.gather(*map(_kill_and_wait, proctable.descendants(sessions) if sessions else []))
+
+
+def _sessions_in(record: Path) -> set[int]:
+    """Sessions that a dead server left running, as far as its record names them beyond doubt."""
     try:
         lines = record.read_text(encoding="ascii").splitlines()
     except OSError:
-        return
+        return set()
     sessions = set()
     for line in lines:
         pid, started, boot = (*line.split(" "), "", "")[:3]
         row = proctable.read(int(pid)) if pid.isdecimal() else None
         if row is not None and str(row.started) == started and boot == proctable.boot_id():
             sessions.add(row.pid)
-    await asyncio.gather(*map(_kill_and_wait, proctable.descendants(sessions) if sessions else []))
+    return sessions
 
 
 def _send(pid: int, signum: int) -> None:

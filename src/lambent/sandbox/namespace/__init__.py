@@ -2,9 +2,9 @@
 
 The package by file: `plan` (what is isolated, pure), `init.c` and `init.py` (process 1, which carries it out),
 `first` (the platform's end of process 1), `sandbox` (the contract), `mounts` and `guest_view` (what of the host is
-shown, and what is shown instead), `seccomp` and `syscalls` (the filter), `cgroup` (limits, freezer, figures),
-`tmp_images` (/tmp), `users` (host ids), `build` (compiles process 1). This file puts a sandbox together, all or
-nothing, and says which limits this host cannot give.
+shown, and what is shown instead), `seccomp` and `syscalls` (the filter), `layout` and `cgroup` (limits, freezer,
+figures), `tmp_images` (/tmp), `users` (host ids), `build` (compiles process 1). This file puts a sandbox together,
+all or nothing, and says which limits this host cannot give.
 """
 
 from __future__ import annotations
@@ -240,6 +240,7 @@ class NamespaceBackend:
             await self._images.stop()
             self._images = None
         if self._groups is not None:
+            self._groups.remove_leftovers()
             self._groups.remove()
             self._groups = None
         shutil.rmtree(self._root, ignore_errors=True)

@@ -14,77 +14,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from lambent import limits
 from lambent.sandbox.base import SandboxError
+from lambent.sandbox.namespace.layout import CONTROLLERS as _CONTROLLERS
+from lambent.sandbox.namespace.layout import Layout, detect, detect_here
+from lambent.sandbox.namespace.layout import read as _read
+
+__all__ = ["PERIOD_US", "Group", "Groups", "Layout", "cpu_quota_us", "detect", "detect_here", "memory_settings",
+           "quota_value"]  # fmt: skip
 
 PERIOD_US = 20_000  #: of the CPU quota, as AWS's (records 4c)
-_CONTROLLERS = ("memory", "cpu", "pids")
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where parent groups can be made. `v1`: folder by controller; `unified`: the v2 folder and its controllers."""
-
-    v1: dict[str, Path] = field(default_factory=dict)
-    unified: Path | None = None
-    unified_controllers: frozenset[str] = frozenset()
-
-    def missing(self) -> list[str]:
-        """What guests will not be limited by, one clear line each."""
-        said = []
-        for name, consequence in _CONSEQUENCES.items():
-            if name not in self.v1 and not (self.unified and name in self.unified_controllers):
-                said.append(f"no {name} cgroup: {consequence}")
-        if self.unified is None and "freezer" not in self.v1:
-            said.append("no cgroup to freeze with: environments are stopped by SIGSTOP, which processes can see")
-        return said
-
-
-_CONSEQUENCES = {
-    "memory": "MemorySize is not enforced and memory figures are estimates",
-    "cpu": "CPU is not limited to what MemorySize buys",
-    "pids": "the number of processes is only limited per user",
-}
-
-
-def detect(mountinfo: str, own: str, privileged: bool, writable: Callable[[Path], bool]) -> Layout:
-    """The layout from the text of /proc/self/mountinfo and /proc/self/cgroup.
-
-    As root groups are made at the top of each tree, so that the next start finds what a dead server left. Otherwise
-    only a delegated v2 group will do: the server's own one, if it may write there.
-    """
-    v1: dict[str, Path] = {}
-    unified: Path | None = None
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        mount_point = Path(before.split(" ")[4])
-        kind, _, options = after.split(" ", 2)
-        if kind == "cgroup" and privileged and writable(mount_point):
-            for name in options.split(" ")[-1].split(","):
-                if name in (*_CONTROLLERS, "freezer", "cpuacct"):
-                    v1.setdefault(name, mount_point)
-        elif kind == "cgroup2" and unified is None:
-            unified = mount_point
-    if unified is not None and not privileged:
-        path = next((line[3:] for line in own.splitlines() if line.startswith("0::")), "/")
-        unified = unified / path.lstrip("/")
-    if unified is None or not writable(unified):
-        return Layout(v1)
-    return Layout(v1, unified, frozenset(_read(unified / "cgroup.controllers").split()))
-
-
-def detect_here() -> Layout:
-    return detect(
-        _read(Path("/proc/self/mountinfo")),
-        _read(Path("/proc/self/cgroup")),
-        os.geteuid() == 0,
-        lambda path: os.access(path, os.W_OK) and os.access(path / "cgroup.procs", os.W_OK),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,8 +306,6 @@ def _empty(folder: Path) -> None:
 
 
 def _wait_readable(fd: int, timeout_s: float) -> None:
-    import select
-
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     poll.poll(timeout_s * 1000)
@@ -390,13 +333,6 @@ def _write(path: Path, text: str) -> None:
         raise
     finally:
         os.close(fd)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
 
 
 def _field(text: str, name: str) -> int | None:

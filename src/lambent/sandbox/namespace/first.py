@@ -54,6 +54,7 @@ class FirstProcess:
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED, 1)
         self._starter = 0
+        self._killed = False
         self._pidfd = -1
         self._started: dict[int, _Started] = {}
         self._next_token = 1
@@ -128,16 +129,18 @@ class FirstProcess:
 
     def kill(self) -> None:
         """End process 1 and, by the kernel, everything in the sandbox."""
+        self._killed = True
         if self.gone:
             return
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        elif self._starter:
-            os.kill(self._starter, signal.SIGKILL)
-        self._close_socket()
-        self._thaw()
-        if self._pidfd < 0:
+            self._close_socket()
+            self._thaw()
+        elif self._starter and self._socket.fileno() >= 0:
+            # Its pid is still to come, and only who has it can wait for it: let it find the socket closed.
+            self._socket.shutdown(socket.SHUT_WR)
+        else:
             self._finish()
 
     def pids(self) -> tuple[int, ...]:
@@ -176,7 +179,9 @@ class FirstProcess:
         elif kind == b"S":
             self._running(first, pid)
         elif kind == b"F":
-            _fail(self._started.pop(first).answer, f"cannot start the process: {os.strerror(second)}")
+            started = self._started.pop(first, None)
+            if started is not None:
+                _fail(started.answer, f"cannot start the process: {os.strerror(second)}")
         elif kind == b"k":
             self._thaw()
         elif kind == b"Z":
@@ -200,6 +205,8 @@ class FirstProcess:
         self.pid = pid
         self._pidfd = os.pidfd_open(pid)
         self._loop.add_reader(self._pidfd, self._finish)
+        if self._killed:
+            self.kill()
 
     def _map(self, pid: int) -> None:
         try:
@@ -209,10 +216,11 @@ class FirstProcess:
             _fail(self._ready, f"cannot map user ids: {error}")
 
     def _running(self, token: int, pid: int) -> None:
-        started = self._started[token]
-        started.pid = pid
-        if not started.answer.done():
-            started.answer.set_result(pid)
+        started = self._started.get(token)
+        if started is not None:
+            started.pid = pid
+            if not started.answer.done():
+                started.answer.set_result(pid)
 
     def _exited(self, token: int, status: int) -> None:
         started = self._started.pop(token, None)
