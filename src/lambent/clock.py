@@ -38,3 +38,8 @@ def rfc3339(wall_s: float) -> str:
     """A wall-clock time as RFC 3339 text in UTC with milliseconds, as in `2026-11-21T09:00:00.123Z`."""
     moment = datetime.fromtimestamp(wall_s, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def lambda_time(wall_s: float) -> str:
+    """The same in the form that the Lambda API has for it: `2026-11-21T09:00:00.123+0000`."""
+    return rfc3339(wall_s).replace("Z", "+0000")

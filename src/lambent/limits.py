@@ -27,6 +27,7 @@ HEADER_BYTES: Final = 1024 * 1024  # Quotas: request line and header values
 # Functions
 ZIPPED_BYTES: Final = 52_428_800  # Quotas
 UNZIPPED_BYTES: Final = 262_144_000  # Quotas, with layers
+CODE_STORAGE_BYTES: Final = 80_530_636_800  # recorded: GetAccountSettings, all code of an account in a region
 MEMORY_MIB_MIN: Final = 128
 MEMORY_MIB_MAX: Final = 10_240
 TIMEOUT_S_MIN: Final = 1

@@ -11,11 +11,11 @@ import base64
 import hashlib
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from lambent.clock import lambda_time
 from lambent.core.model import FunctionVersion
 from lambent.errors import invalid_parameter
 from lambent.limits import ENVIRONMENT_BYTES, EPHEMERAL_MIB_DEFAULT, MEMORY_MIB_DEFAULT, TIMEOUT_S_DEFAULT
@@ -112,9 +112,7 @@ def _logging(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
 
 def begun(configuration: Configuration, wall_s: float) -> Configuration:
     """The configuration with the stamps of a change that was made now."""
-    moment = datetime.fromtimestamp(wall_s, UTC)
-    stamp = moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}+0000"
-    return {**configuration, "LastModified": stamp, "RevisionId": str(uuid.uuid4())}
+    return {**configuration, "LastModified": lambda_time(wall_s), "RevisionId": str(uuid.uuid4())}
 
 
 def updating(configuration: Configuration, wall_s: float) -> Configuration:

@@ -16,8 +16,8 @@ from lambent.store.functions import Key
 from lambent.store.writer import Change
 
 Kind = Literal[
-    "policy", "reserved-concurrency", "provisioned-concurrency", "event-invoke", "runtime-management", "recursion", "code-signing",
-    "event-source-mapping", "code-signing-config", "role", "managed-policy",
+    "policy", "reserved-concurrency", "provisioned-concurrency", "event-invoke", "runtime-management", "recursion",
+    "code-signing", "event-source-mapping", "code-signing-config", "role", "managed-policy",
 ]  # fmt: skip
 Document = Mapping[str, Any]
 

@@ -29,7 +29,7 @@ async def create_code_signing_config(context: Context, params: Params) -> Answer
     check_tags(params.get("Tags", {}))
     config_id = "csc-" + "".join(secrets.choice(_LETTERS) for _ in range(17))
     document = {member: params[member] for member in _MEMBERS if member in params}
-    document["CodeSigningPolicies"] = {"UntrustedArtifactOnDeployment": "Warn", **document.get("CodeSigningPolicies", {})}
+    document.setdefault("CodeSigningPolicies", {"UntrustedArtifactOnDeployment": "Warn"})
     document |= {"LastModified": lambda_time(context.clock.wall()), "Tags": params.get("Tags", {})}
     await context.store.change(lambda: context.store.documents.save(_shelf(context), config_id, document))
     return _wrapped(context, config_id, document)

@@ -31,12 +31,16 @@ async def put_runtime_management_config(context: Context, params: Params) -> Ans
         return context.store.documents.save(Shelf(*target.key, "runtime-management"), target.qualifier, document)
 
     await context.store.change(decide)
-    return get_runtime_management_config(context, params)
+    return _shown(context, params, "PutRuntimeManagementConfig")
 
 
 @operation("GetRuntimeManagementConfig")
 def get_runtime_management_config(context: Context, params: Params) -> Answer:
-    target = _version(context, params, "GetRuntimeManagementConfig")
+    return _shown(context, params, "GetRuntimeManagementConfig")
+
+
+def _shown(context: Context, params: Params, action: str) -> Answer:
+    target = _version(context, params, action)
     document = context.store.documents.get(Shelf(*target.key, "runtime-management"), target.qualifier)
     return {"FunctionArn": f"{target.function.arn}:{target.qualifier}", **(document or {"UpdateRuntimeOn": "Auto"})}
 
