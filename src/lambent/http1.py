@@ -65,12 +65,16 @@ class Request:
         self.responded = True
         self._connection.send(self, status, body, headers, content_type)
 
-    def respond_raw(self, message: bytes) -> None:
-        """Answer with a whole message that the caller has rendered (the hot routes)."""
+    def respond_raw(self, message: bytes, *, may_wait: bool = False) -> None:
+        """Answer with a whole message that the caller has rendered (the hot routes).
+
+        `may_wait`: if the peer has asked for more already, without waiting for this answer, it goes out in one write
+        with the next one.
+        """
         if self.responded:
             return
         self.responded = True
-        self._connection.send_raw(self, message)
+        self._connection.send_raw(self, message, may_wait)
 
 
 Handler = Callable[[Request], None]
@@ -104,9 +108,9 @@ class Connection(asyncio.Protocol):
     """One client connection. Requests on it are handled one after the other."""
 
     __slots__ = (
-        "_body", "_body_bytes", "_current", "_failed", "_head_bytes", "_headers", "_limit", "_loop", "_on_close",
-        "_on_request", "_parser", "_reading", "_refuse", "_target", "_timeout_s", "_timer", "_transport", "_waiting",
-        "closed", "context", "local", "peer",
+        "_body", "_body_bytes", "_current", "_failed", "_head_bytes", "_headers", "_held", "_limit", "_loop",
+        "_on_close", "_on_request", "_parser", "_parsing", "_reading", "_refuse", "_target", "_timeout_s", "_timer",
+        "_transport", "_waiting", "closed", "context", "local", "peer",
     )  # fmt: skip
 
     def __init__(self, on_request: Handler, loop: asyncio.AbstractEventLoop, body_limit: int,
@@ -128,6 +132,8 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._failed = False
         self._reading = False
+        self._parsing = False
+        self._held = b""  #: an answer that waits for the next one; only while a later request is parsed or pending
         self._timer: asyncio.TimerHandle | None = None
         self._current: Request | None = None
         self._waiting: deque[Request] = deque()
@@ -165,6 +171,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._failed:
             return
+        self._parsing = True
         try:
             self._parser.feed_data(data)
             if self._reading and self._timer is None and self._timeout_s is not None:
@@ -173,6 +180,10 @@ class Connection(asyncio.Protocol):
             self._fail(400, b'{"message":"Upgrade is not supported"}')
         except httptools.HttpParserError:
             self._fail(400, b'{"message":"Bad Request"}')
+        finally:
+            self._parsing = False
+            if self._held and self._current is None and not self.closed:
+                self._flush()
 
     # httptools callbacks
 
@@ -241,10 +252,16 @@ class Connection(asyncio.Protocol):
                                  keep_alive=request.keep_alive)
             self.send_raw(request, message)
 
-    def send_raw(self, request: Request, message: bytes) -> None:
+    def send_raw(self, request: Request, message: bytes, may_wait: bool = False) -> None:
         if self.closed:
             return
-        self._transport.write(message)
+        if may_wait and request.keep_alive and (self._parsing or self._waiting):
+            self._held += message
+        elif self._held:
+            self._held += message
+            self._flush()
+        else:
+            self._transport.write(message)
         self._current = None
         if not request.keep_alive:
             self._transport.close()
@@ -254,6 +271,10 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
             self._current = following
             self._loop.call_soon(self._on_request, following)
+
+    def _flush(self) -> None:
+        held, self._held = self._held, b""
+        self._transport.write(held)
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -279,7 +300,8 @@ class Connection(asyncio.Protocol):
             return
         self._failed = True
         self._stop_timer()
-        self._transport.write(render(status, body, (), "application/json", keep_alive=False))
+        self._held += render(status, body, (), "application/json", keep_alive=False)
+        self._flush()
         self._transport.close()
 
     def _stop_timer(self) -> None:

@@ -50,7 +50,7 @@ def test_cold_start_goes_from_init_straight_to_the_invocation_without_a_freeze()
     book = Playbook()
     assert book.feed(Started(0.0, invocation())) == ["CreateSandbox"]
     assert book.feed(SandboxCreated(0.1)) == ["ReportInitStart", "Launch", "SetDeadline"]
-    assert book.feed(NextRequested(1.0)) == ["LimitCpu", "ReportInit", "SetDeadline", "ReportStart", "Deliver"]
+    assert book.feed(NextRequested(1.0)) == ["LimitCpu", "ReportInit", "SetDeadline", "Deliver", "ReportStart"]
     assert deadline(book).deadline == 4.0
     assert book.feed(ResponsePosted(1.5, "r1", response())) == ["Reply"]
     assert book.feed(NextRequested(1.6)) == ["ClearDeadline", "ReportEnd", "Freeze", "Announce"]
@@ -61,7 +61,7 @@ def test_cold_start_goes_from_init_straight_to_the_invocation_without_a_freeze()
 
 def test_warm_start_delivers_before_it_thaws_and_is_billed_without_init() -> None:
     book = idle()
-    assert book.feed(InvocationAssigned(5.0, invocation("r2"))) == ["SetDeadline", "ReportStart", "Deliver", "Thaw"]
+    assert book.feed(InvocationAssigned(5.0, invocation("r2"))) == ["SetDeadline", "Deliver", "Thaw", "ReportStart"]
     book.feed(ResponsePosted(5.001, "r2", response()), NextRequested(5.0012))
     bill = book.report().bill
     assert (bill.duration_ms, bill.init_ms, bill.billed_ms) == (1.2, None, 2)
@@ -100,7 +100,7 @@ def test_invocation_after_a_reset_runs_a_suppressed_init_inside_its_own_time() -
     book.feed(ProcessExited(1.2, ExitStatus(code=1)), ProcessesEnded(1.3))
     assert book.feed(InvocationAssigned(2.0, invocation("r2"))) == [
         "SetDeadline", "Thaw", "LimitCpu", "Launch"]  # fmt: skip
-    assert book.feed(NextRequested(2.5)) == ["LimitCpu", "ReportStart", "Deliver"]
+    assert book.feed(NextRequested(2.5)) == ["LimitCpu", "Deliver", "ReportStart"]
     book.feed(ResponsePosted(2.6, "r2", response()), NextRequested(2.6))
     assert book.report().bill.duration_ms == 600.0
     assert book.report().bill.init_ms is None

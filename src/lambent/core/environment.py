@@ -289,7 +289,7 @@ class Environment:
         self.initialising = False
         self._limit_cpu(True)
         if self.phase is Phase.INVOKE:  # the suppressed Init of a function that failed before
-            self._run(at)
+            self._run()
             return
         self._init_s = at - self._init_started_at
         self._report_init("init", at, "success", "")
@@ -351,22 +351,23 @@ class Environment:
         self._invoke_started_at = at
         self._set_deadline(at + self.timeout_s)
         if self.runtime is State.READY:
-            self._run(at)
-            self._thaw()
+            self._run()
         else:
             self._thaw()
             self._begin_init(at)
 
-    def _run(self, at: float) -> None:
+    def _run(self) -> None:
+        """START is written last: nothing of the guest is read before, and the guest need not wait for it."""
         invocation = self.assigned
         assert invocation is not None
-        self._report_start()
         self.runtime = State.BUSY
         self._effects.append(Deliver(invocation, self._deadline))
         for name, extension in self.extensions.items():
             if extension.invoke:
                 extension.state = State.BUSY
                 self._effects.append(Deliver(invocation, self._deadline, name))
+        self._thaw()
+        self._report_start()
 
     def _response_posted(self, event: ResponsePosted) -> None:
         self.runtime = State.RESPONDED

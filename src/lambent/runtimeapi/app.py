@@ -132,14 +132,14 @@ class RuntimeApi:
         outcome = Outcome(OutcomeKind.RESPONSE, request.body, content_type)
         event = ResponsePosted(lifecycle.now(), request_id, outcome)
         if not self._refused(request, event, "InvocationResponse"):
-            request.respond_raw(_ACCEPTED)
-            lifecycle.feed(event)
+            lifecycle.feed(event)  # first, since the caller of the function is the one who waits
+            request.respond_raw(_ACCEPTED, may_wait=True)
 
     def _error(self, request: Request, request_id: str) -> None:
         event = ErrorPosted(self._lifecycle.now(), request_id, _posted_error(request))
         if not self._refused(request, event, "InvocationErrorResponse"):
-            request.respond_raw(_ACCEPTED)
             self._lifecycle.feed(event)
+            request.respond_raw(_ACCEPTED, may_wait=True)
 
     def _init_error(self, request: Request) -> None:
         event = InitErrorPosted(self._lifecycle.now(), _posted_error(request))
