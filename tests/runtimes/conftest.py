@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_runtime_api import prepared
 
-from lambent import settings
-from lambent.runtimes import PreparedRuntime, Runtimes, RuntimeUnavailable
-
-
-def prepared(*identifiers: str) -> PreparedRuntime:
-    """The first that this host can run; skips the test when there is none."""
-    reasons = []
-    for identifier in identifiers:
-        try:
-            return asyncio.run(Runtimes(settings.load({}).cache_dir).prepare(identifier))
-        except RuntimeUnavailable as reason:
-            reasons.append(str(reason))
-    pytest.skip(f"needs a runtime: {reasons[0]}")
+from lambent.runtimes import PreparedRuntime
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from lambent import settings
 from lambent.core.model import FunctionVersion
 from lambent.http1 import Connection, Request
-from lambent.runtimes import PreparedRuntime
+from lambent.runtimes import PreparedRuntime, Runtimes, RuntimeUnavailable
 from lambent.sandbox.base import Places
 
 PATIENCE_S = 20.0  #: only a broken bootstrap needs as long
@@ -170,3 +173,14 @@ async def guest(runtime: PreparedRuntime, task: Path, handler: str = "app.handle
         await process.wait()
         await output
         api.stop()
+
+
+def prepared(*identifiers: str) -> PreparedRuntime:
+    """The first that this host can run; skips the test when there is none."""
+    reasons = []
+    for identifier in identifiers:
+        try:
+            return asyncio.run(Runtimes(settings.load({}).cache_dir).prepare(identifier))
+        except RuntimeUnavailable as reason:
+            reasons.append(str(reason))
+    pytest.skip(f"needs a runtime: {reasons[0]}")

@@ -27,7 +27,7 @@ PYTHON_PINS: Final = (
     "s3transfer==0.19.3", "simplejson==4.3.0", "six==1.17.0", "snapshot-restore-py==1.0.0", "urllib3==2.8.0",
 )  # fmt: skip
 PYTHON_39_PINS: Final = (
-    "awslambdaric==3.1.1", "boto3==1.42.97", "botocore==1.42.97", "jmespath==1.1.0", "python-dateutil==2.9.0.post0",
+    "awslambdaric==4.0.4", "boto3==1.42.97", "botocore==1.42.97", "jmespath==1.1.0", "python-dateutil==2.9.0.post0",
     "s3transfer==0.16.1", "simplejson==4.3.0", "six==1.17.0", "snapshot-restore-py==1.0.0", "urllib3==2.6.3",
 )  # fmt: skip
 

@@ -25,14 +25,16 @@ def search_path(task: str, opt: str, runtime: str, inherited: "list[str]") -> "l
 def main() -> None:
     runtime = os.path.dirname(os.path.abspath(__file__))
     environ = os.environ
-    sys.path[:] = search_path(environ["LAMBDA_TASK_ROOT"], "/opt", runtime, sys.path[1:])
+    inherited = sys.path[1:] if sys.path[0] == runtime else sys.path  # no script folder with PYTHONSAFEPATH
+    sys.path[:] = search_path(environ["LAMBDA_TASK_ROOT"], "/opt", runtime, inherited)
     import site
 
     for folder in sys.path[:3]:
         if os.path.isdir(folder):
             site.addsitedir(folder)  # for the .pth files of packages
 
-    from lambent_client import SocketClient  # type: ignore[import-not-found] # first: it chooses how the official package talks
+    # Before the official package, since it chooses how that talks.
+    from lambent_client import SocketClient  # type: ignore[import-not-found]
 
     from awslambdaric import bootstrap  # type: ignore[import-not-found] # isort: skip
 
