@@ -14,6 +14,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "MemorySize": {"max": 10_240},
     # The model has no maximum; quotas page: 900 seconds.
     "Timeout": {"max": 900},
+    # The model's minimum; the compiled one leaves zeros out.
+    "Weight": {"min": 0.0},
     # The order of the values in the recorded message (fact sheet 7).
     "InvokeMode": {"enum": ["RESPONSE_STREAM", "BUFFERED"]},
 }

@@ -8,17 +8,19 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import random
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from lambent import limits
 from lambent.clock import Clock
-from lambent.core.model import Invocation, Outcome, OutcomeKind
+from lambent.core import routing
+from lambent.core.model import FunctionVersion, Invocation, Outcome, OutcomeKind
 from lambent.dispatcher import Dispatcher
 from lambent.errors import ApiError
 from lambent.http1 import Request
-from lambent.store.functions import FunctionTable
+from lambent.store.functions import FunctionTable, Route
 from lambent.worker.base import Served
 
 PREFIX = "/2015-03-31/functions/"
@@ -67,10 +69,11 @@ class Invoke:
             raise ApiError("InvalidParameterValueException",
                            "Asynchronous invocation (InvocationType Event) is not supported yet: "
                            "use RequestResponse or DryRun.")
-        invocation = Invocation(request_id, route.function, payload, route.invoked_arn,
+        function = chosen(route)
+        invocation = Invocation(request_id, function, payload, route.invoked_arn,
                                 headers.get("x-amzn-trace-id") or self.new_trace_id(), context,
                                 reply_after_report=log_type == "Tail")
-        version = route.function.version
+        version = function.version
         self._dispatcher.invoke(invocation, lambda outcome, served: _answer(
             request, invocation, version, outcome, served))
 
@@ -79,6 +82,13 @@ class Invoke:
         noise = os.urandom(24).hex()
         stamp = int(self._clock.wall())
         return f"Root=1-{stamp:08x}-{noise[:24]};Parent={noise[24:40]};Sampled=0;Lineage=1:{noise[40:48]}:0"
+
+
+def chosen(route: Route) -> FunctionVersion:
+    """The version for one invocation: an alias with weights leads to several."""
+    if not route.others:
+        return route.function
+    return routing.choose(route.function, route.others, random.random())
 
 
 def new_request_id() -> str:

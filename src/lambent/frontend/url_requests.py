@@ -10,7 +10,7 @@ from lambent.core.model import Invocation, Outcome, OutcomeKind
 from lambent.dispatcher import Dispatcher
 from lambent.errors import ApiError
 from lambent.frontend import urls
-from lambent.frontend.invoke import Invoke, new_request_id
+from lambent.frontend.invoke import Invoke, chosen, new_request_id
 from lambent.http1 import Request
 from lambent.store.functions import FunctionTable
 from lambent.store.urls import UrlTable
@@ -60,7 +60,7 @@ class FunctionUrls:
             method=request.method, path=request.path or "/", query=request.query, headers=request.headers,
             body=request.body, source_ip=request.peer[0], url_id=url.url_id, request_id=request_id, trace_id=trace_id,
             wall_s=self._clock.wall(), port=self._port)  # fmt: skip
-        invocation = Invocation(request_id, route.function, event, route.invoked_arn, trace_id)
+        invocation = Invocation(request_id, chosen(route), event, route.invoked_arn, trace_id)
 
         def answer(outcome: Outcome, served: Served | None) -> None:
             _respond(request, _response(outcome), request_id, trace_id, served)

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from lambent.control import targets
 from lambent.control.configuration import listed, shown
 from lambent.control.context import Answer, Context, Params, not_served, operation
 from lambent.control.pages import page
 from lambent.control.publication import check_settled, published
-from lambent.errors import ApiError, conflict, invalid_parameter, not_found
+from lambent.control.targets import Target, find_function
+from lambent.errors import conflict, invalid_parameter, not_found
 from lambent.names import LATEST, FunctionName
 from lambent.store.functions import Function, Version
 from lambent.store.writer import Change, together
@@ -27,7 +29,7 @@ async def publish_version(context: Context, params: Params) -> Answer:
         raise not_served("The setting PublishTo")
 
     def decide() -> Change[tuple[Function, Version, bool]]:
-        function = present(context, named)
+        function = find_function(context, named)
         check_settled(function)
         if function.latest.configuration["State"] != "Active":
             raise conflict("The operation cannot be performed at this time. The function is currently in the following "
@@ -46,25 +48,9 @@ async def publish_version(context: Context, params: Params) -> Answer:
     return shown(function, version, version.version)
 
 
-def present(context: Context, named: FunctionName) -> Function:
-    """The function that a name means, whatever its qualifier; ApiError (404) without one."""
-    function = context.store.functions.get(*named.key)
-    if function is None:
-        raise not_found(f"Function not found: {named.arn}")
-    return function
-
-
 def check_revision(function: Function, params: Mapping[str, Any]) -> None:
-    """The precondition `RevisionId` on `$LATEST`; an empty one is none."""
-    current = function.latest.configuration["RevisionId"]
-    if (params.get("RevisionId") or current) != current:
-        raise stale_revision()
-
-
-def stale_revision() -> ApiError:
-    return ApiError("PreconditionFailedException",
-                    "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias "
-                    "API to retrieve the latest Revision Id")  # fmt: skip
+    """The precondition `RevisionId` on `$LATEST`; an empty one is none. ApiError (412)."""
+    targets.check_revision(Target(function, LATEST, function.arn), params.get("RevisionId") or None)
 
 
 def _check_code(function: Function, wanted: str | None) -> None:
@@ -76,7 +62,7 @@ def _check_code(function: Function, wanted: str | None) -> None:
 
 @operation("ListVersionsByFunction")
 def list_versions_by_function(context: Context, params: Params) -> Answer:
-    function = present(context, context.function(params["FunctionName"], action="ListVersionsByFunction"))
+    function = find_function(context, context.function(params["FunctionName"], action="ListVersionsByFunction"))
     versions, more = page(in_order(function), lambda version: order(version.version), params)
     return {"Versions": [listed(function, version, version.version) for version in versions], **more}
 
