@@ -12,6 +12,7 @@ import json
 import os
 import select
 import signal
+import socket
 import socketserver
 import subprocess
 import sys
@@ -66,6 +67,12 @@ class Function:
                 entry.external_attr = (0o755 if name == "bootstrap" else 0o644) << 16
                 archive.writestr(entry, content)
         return buffer.getvalue()
+
+    def request(self) -> dict[str, Any]:
+        """The parameters of CreateFunction."""
+        return {"FunctionName": self.name, "Role": ROLE, "Runtime": self.runtime, "Handler": self.handler,
+                "Timeout": self.timeout, "MemorySize": self.memory, "Code": {"ZipFile": self.package()},
+                **self.more}  # fmt: skip
 
 
 def _main_file(runtime: str) -> str:
@@ -181,10 +188,7 @@ class Server:
 
     def create(self, function: Function) -> dict[str, Any]:
         """CreateFunction; the reply as it came."""
-        reply: dict[str, Any] = self.functions.create_function(
-            FunctionName=function.name, Role=ROLE, Runtime=function.runtime, Handler=function.handler,
-            Timeout=function.timeout, MemorySize=function.memory, Code={"ZipFile": function.package()},
-            **function.more)  # fmt: skip
+        reply: dict[str, Any] = self.functions.create_function(**function.request())
         return reply
 
     def wait_active(self, name: str, waiter: str = "function_active_v2") -> None:
@@ -238,6 +242,26 @@ class Server:
         finally:
             connection.close()
 
+    def pipeline(self, *requests: tuple[str, str, dict[str, Any] | None]) -> list[Answer]:
+        """Method, path and JSON body of requests that are sent at once, on one connection; the answers in order.
+
+        So the second is handled before anything that the first one began in the background can have ended.
+        """
+        message = b""
+        for method, path, body in requests:
+            content = json.dumps(body).encode() if body is not None else b""
+            head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
+            message += head.encode() + content
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(message)
+            with connection.makefile("rb") as file:
+                answers = []
+                for method, _, _ in requests:
+                    reply = http.client.HTTPResponse(_Kept(file), method=method)  # type: ignore[arg-type]
+                    reply.begin()
+                    answers.append(Answer(reply.status, reply.getheaders(), reply.read()))
+                return answers
+
     @property
     def token(self) -> str:
         return (self.data_dir / "token").read_text().strip()
@@ -270,6 +294,22 @@ class Server:
         """The environment's row, once it is frozen."""
         until(lambda: self.environment(environment_id)["frozen"])
         return self.environment(environment_id)
+
+
+class _Kept:
+    """A connection's buffer, which `http.client` takes for a socket of one answer and may not close after it."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+
+    def makefile(self, _mode: str) -> _Kept:
+        return self
+
+    def close(self) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 @contextmanager
