@@ -19,6 +19,7 @@ CODES: dict[str, tuple[int, bool]] = {
     "InvalidZipFileException": (502, False),
     "PolicyLengthExceededException": (400, True),
     "PreconditionFailedException": (412, True),
+    "ProvisionedConcurrencyConfigNotFoundException": (404, True),
     "RequestEntityTooLargeException": (413, True),
     "RequestTooLargeException": (413, True),
     "ResourceConflictException": (409, True),

@@ -21,10 +21,13 @@ import msgspec
 from lambent.clock import Clock
 from lambent.control import operations, routes, validate
 from lambent.control.activation import Activation, Preparer
+from lambent.control.capacity import Capacity
 from lambent.control.code import PREFIX, CodeLinks
-from lambent.control.context import LOGS, OPERATIONS, Answer, Capacity, Context, Handler, not_served
+from lambent.control.context import LOGS, OPERATIONS, Answer, Context, Handler, not_served
 from lambent.control.model import LOGS_OPERATIONS
 from lambent.control.operations import concurrency
+from lambent.control.provisioning import Provisioning
+from lambent.core.model import FunctionVersion
 from lambent.errors import ApiError
 from lambent.http1 import Request
 from lambent.limits import CREATE_REQUEST_BYTES
@@ -50,8 +53,9 @@ class ControlPlane:
         self._packages = packages
         self._activation = Activation(store, packages, preparer, _report)
         self._links = CodeLinks(clock, endpoint)
+        provisioning = Provisioning(store, capacity)
         self._context = Context(store, packages, self._activation, self._links, clock, account, region, endpoint,
-                                capacity, logs)  # fmt: skip
+                                capacity, provisioning, logs)  # fmt: skip
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -61,6 +65,12 @@ class ControlPlane:
         await self._packages.collect(in_use)
         self._activation.resume()
         concurrency.restore_reservations(self._context)
+        self._context.provisioning.restore()
+        self._store.functions.watch(self._refresh_provisioning)
+
+    def _refresh_provisioning(self, arn: str, version: str, serving: FunctionVersion | None) -> None:
+        _, _, _, region, account, _, name = arn.split(":")
+        self._context.provisioning.refresh((account, region, name))
 
     async def stop(self) -> None:
         """End requests and activations under way. Changes that were begun are finished by the store."""

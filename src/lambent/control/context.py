@@ -4,31 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from lambent.clock import Clock
 from lambent.control.activation import Activation
+from lambent.control.capacity import Capacity
 from lambent.control.code import CodeLinks
-from lambent.core.model import FunctionVersion
+from lambent.control.provisioning import Provisioning
 from lambent.errors import ApiError
 from lambent.names import FunctionName, parse_function
 from lambent.store.store import Store
 from lambent.telemetry.logs import LogStore
 from lambent.worker.packages import PackageStore
-
-
-class Capacity(Protocol):
-    """Whoever starts and keeps environments, as far as concurrency settings concern it."""
-
-    account_limit: int
-
-    def reserve(self, function_arn: str, concurrency: int | None) -> None: ...
-
-    def provision(self, function: FunctionVersion, wanted: int) -> None: ...
-
-    def provision_status(self, function: FunctionVersion) -> tuple[int, int, int, str]:
-        """Environments wanted, allocated and available, and why an Init failed (empty when none did)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +31,7 @@ class Context:
     region: str
     endpoint: Callable[[], str]  #: base URL of this server, without a slash at the end
     capacity: Capacity
+    provisioning: Provisioning
     logs: LogStore | None = None
 
     def function(self, text: str, qualifier: str | None = None, *, action: str) -> FunctionName:

@@ -54,6 +54,10 @@ async def put_function_concurrency(context: Context, params: Params) -> Answer:
 
     def decide() -> Change[Any]:
         function = _unqualified(context, params, "PutFunctionConcurrency")
+        provisioned = context.provisioning.total(function)
+        if wanted < provisioned:
+            raise invalid_parameter(f" ReservedConcurrentExecutions  {wanted} should not be lower than function's "
+                                    f"total provisioned concurrency [{provisioned}].")  # fmt: skip
         if wanted and unreserved(context, beside=function) - wanted < UNRESERVED_MINIMUM:
             raise invalid_parameter("Specified ReservedConcurrentExecutions for function decreases account's "
                                     "UnreservedConcurrentExecution below its minimum value of "
