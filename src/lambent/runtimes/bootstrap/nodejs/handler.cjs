@@ -66,7 +66,7 @@ async function isModule(file) {
       try {
         return JSON.parse(fs.readFileSync(manifest, "utf8"))?.type === "module";
       } catch (error) {
-        console.warn(`${manifest} cannot be read, it will be ignored for ES module detection purposes.`, error);
+        console.warn(`${manifest} is not valid JSON; ${path.basename(file)} is loaded as CommonJS`, error);
         return false;
       }
     }
