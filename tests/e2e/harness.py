@@ -20,7 +20,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,6 +215,20 @@ class Server:
             reply["StatusCode"], reply["Payload"].read(), reply.get("FunctionError"),
             base64.b64decode(reply.get("LogResult", "")).decode(), reply["ResponseMetadata"]["HTTPHeaders"],
         )  # fmt: skip
+
+    def background(self, name: str, event: Any = None) -> Future[Call]:
+        """The same in a thread of its own."""
+        self.functions  # noqa: B018  made here, since making a client is not safe in threads
+        future: Future[Call] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(self.invoke(name, event))
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=run).start()
+        return future
 
     def stream(self, call: Call) -> str:
         """Everything in the log stream of the environment that served a call, from its start."""

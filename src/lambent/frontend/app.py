@@ -59,9 +59,19 @@ class Edge:
     def _refusal(self, host: str, origin: str | None) -> bytes | None:
         if not self._is_ours(host):
             return b"Unknown Host"
-        if origin is not None and not self._is_ours(_host_name(origin.partition("://")[2])):
+        if origin is not None and not self._is_own_origin(origin, host):
             return b"Foreign Origin"
         return None
+
+    def _is_own_origin(self, origin: str, host: str) -> bool:
+        """Whether a web page of this machine asks, or one that this server gave to the browser.
+
+        `null` is what every sandboxed frame says. The pages of a function are the function's, not this machine's.
+        """
+        name = _host_name(origin.partition("://")[2])
+        if not name or self._urls.serves(name):
+            return False
+        return name == host or name == "localhost" or name.endswith(".localhost") or _is_loopback(name)
 
     def _is_ours(self, host: str) -> bool:
         # Clients of HTTP/1.0 send no Host; a browser always does.
@@ -82,3 +92,7 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_loopback(host: str) -> bool:
+    return _is_address(host) and ipaddress.ip_address(host).is_loopback
