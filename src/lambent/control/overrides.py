@@ -18,6 +18,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "Weight": {"min": 0.0},
     # The order of the values in the recorded message (fact sheet 7).
     "InvokeMode": {"enum": ["RESPONSE_STREAM", "BUFFERED"]},
+    "EventSourcePosition": {"enum": ["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"]},
 }
 
 #: (structure, member) -> shape that is checked instead of the model's.
