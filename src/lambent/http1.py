@@ -82,6 +82,15 @@ Handler = Callable[[Request], None]
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
+#: Names as clients and runtimes spell them, so that hot requests need no work for them.
+_NAMES = {
+    name.encode(): name.lower()
+    for name in ("Host", "Content-Type", "Content-Length", "User-Agent", "Accept", "Accept-Encoding", "Connection",
+                 "Authorization", "X-Amz-Date", "X-Amz-Log-Type", "X-Amz-Invocation-Type", "amz-sdk-invocation-id",
+                 "amz-sdk-request")
+}  # fmt: skip
+
+
 def render(status: int, body: bytes, headers: tuple[tuple[str, str], ...], content_type: str | None,
            *, keep_alive: bool = True, head_only: bool = False) -> bytes:
     """A response as bytes. Raises ValueError for a header that would break the message apart."""
@@ -201,12 +210,12 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count_head(len(name) + len(value))
-        key = name.decode("latin-1").lower()
+        key = _NAMES.get(name) or name.decode("latin-1").lower()
         text = value.decode("latin-1")
-        known = self._headers.get(key)
-        if known is not None:
-            text = known + ("; " if key == "cookie" else ",") + text
-        self._headers[key] = text
+        headers = self._headers
+        if key in headers:
+            text = headers[key] + ("; " if key == "cookie" else ",") + text
+        headers[key] = text
 
     def on_headers_complete(self) -> None:
         if self._headers.get("expect", "").lower() == "100-continue" and not self._failed:

@@ -214,11 +214,11 @@ class Environment:
         """Apply one event and say what to do. Raises IllegalEvent, with the story, and changes nothing."""
         if self.refusal(event) is not None:
             raise IllegalEvent(f"{event!r} in {self.phase.value}, runtime {self.runtime.value}\n{self.journal}")
-        before = self.phase.value
+        before = self.phase
         effects: list[Effect] = []
         self._effects = effects
         _RULES[type(event)](self, event)
-        self.journal.add(event, before, self.phase.value, tuple(effects))
+        self.journal.add(event, before, self.phase, tuple(effects))
         return effects
 
     # Init

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from typing import Any
 
 STEPS_KEPT = 256
@@ -24,9 +25,9 @@ class Journal:
     __slots__ = ("_steps",)
 
     def __init__(self) -> None:
-        self._steps: deque[tuple[Any, str, str, tuple[Any, ...]]] = deque(maxlen=STEPS_KEPT)
+        self._steps: deque[tuple[Any, Enum | None, Enum | None, tuple[Any, ...]]] = deque(maxlen=STEPS_KEPT)
 
-    def add(self, event: Any, before: str, after: str, effects: tuple[Any, ...]) -> None:
+    def add(self, event: Any, before: Enum | None, after: Enum | None, effects: tuple[Any, ...]) -> None:
         self._steps.append((event, before, after, effects))
 
     def steps(self) -> Iterator[dict[str, Any]]:
@@ -35,8 +36,8 @@ class Journal:
             yield {
                 "at": event.at,
                 "event": describe(event),
-                "phase": before,
-                "next": after,
+                "phase": before.value if before is not None else "",
+                "next": after.value if after is not None else "",
                 "effects": [describe(effect) for effect in effects],
             }
 

@@ -207,7 +207,7 @@ class Scheduler:
         effects: list[Effect] = []
         self._effects = effects
         _RULES[type(event)](self, event)
-        self.journal.add(event, "", "", tuple(effects))
+        self.journal.add(event, None, None, tuple(effects))
         return effects
 
     # Assignment

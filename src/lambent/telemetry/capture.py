@@ -93,15 +93,20 @@ class Capture:
 
     def drain(self, limit: int = CHUNK_BYTES) -> None:
         """Take what is in the pipe now, at most `limit` bytes, and hand on its whole lines. Never waits."""
+        if not self._buffer:  # nearly always there is nothing
+            taken = self._read(min(limit, CHUNK_BYTES))
+            if not taken:
+                return
+            limit -= taken
         self._take(limit, LINES_PER_DRAIN)
         if self._backlog():
             self._pause(0.0)
 
     def flush(self) -> None:
         """A record follows: hand on an unfinished last line, and say how many lines were dropped so far."""
-        if self._backlog():
-            return
         if self._buffer:
+            if self._backlog():
+                return
             line = bytes(self._buffer) + b"\n"
             self._buffer.clear()
             self._scanned = 0

@@ -40,7 +40,8 @@ class Chronicle:
         day = rfc3339(created_wall)[:10].replace("-", "/")
         named = "" if function.log_group == f"/aws/lambda/{function.name}" else function.name
         self.log_stream = f"{day}/{named}[{function.version}]{os.urandom(16).hex()}"
-        self.bills: deque[dict[str, Any]] = deque(maxlen=BILLS_KEPT)
+        #: (start, report, MB used) of the last invocations; rendered when a story is read
+        self._ended: deque[tuple[float, do.ReportEnd, int]] = deque(maxlen=BILLS_KEPT)
         self._tail: deque[bytes] = deque()
         self._tail_bytes = 0
         self._tailing = False
@@ -127,9 +128,14 @@ class Chronicle:
         self._record(records.Report(invocation.request_id, shown, report.bill, function.memory_mib, used,
                                     report.error_type, invocation.trace_id))
         self._tailing = False
-        self.bills.append({
-            "request_id": invocation.request_id,
-            "started_at": rfc3339(self._start_wall),
+        self._ended.append((self._start_wall, report, used))
+
+    def bills(self) -> list[dict[str, Any]]:
+        """The figures of the last invocations, as a story shows them."""
+        function = self._function
+        return [{
+            "request_id": report.invocation.request_id,
+            "started_at": rfc3339(start_wall),
             "duration_ms": report.bill.duration_ms,
             "billed_ms": report.bill.billed_ms,
             "init_ms": report.bill.init_ms,
@@ -138,7 +144,7 @@ class Chronicle:
             "max_memory_mib": used,
             "cost_usd": invocation_usd(report.bill.billed_ms, function.memory_mib,
                                        architecture=function.architecture, ephemeral_mib=function.ephemeral_mib),
-        })
+        } for start_wall, report, used in self._ended]  # fmt: skip
 
     def entrypoint_missing(self, report: do.ReportEntrypoint) -> None:
         self._write(BootstrapMissing(report.candidates).log_line(report.request_id))
