@@ -309,7 +309,7 @@ def test_every_step_that_fails_leaves_nothing(arena: Arena) -> None:
         steps = plan.build(spec, host, choices)
         if spec.id == "trial":
             return steps
-        kinds = [index for index, step in enumerate(steps) if index == 0 or step.name != steps[index - 1].name]
+        kinds = [index for index, step in enumerate(steps) if index and step.name != steps[index - 1].name]
         places = [*kinds, len(steps)]
         return [*steps[: places[broken]], wrong, *steps[places[broken] :]] if broken < len(places) else steps
 
@@ -321,6 +321,7 @@ def test_every_step_that_fails_leaves_nothing(arena: Arena) -> None:
             except SandboxError as error:
                 assert "enter /no/such/folder: No such file or directory" in str(error)
                 assert "\n" not in str(error)
+                assert stage.deaths == []
                 broken += 1
                 continue
             assert await output(sandbox, "echo whole") == "whole\n"
@@ -345,6 +346,36 @@ def test_the_end_of_process_1_ends_everything_and_is_reported(arena: Arena) -> N
         await sandbox.kill()
         await sandbox.destroy("test")
         assert len(stage.deaths) == 1
+
+    arena.play(scenario)
+
+
+def test_nothing_runs_in_the_hosts_own_process_ids() -> None:
+    """Process 1 signals everybody with -1, which out of a namespace would be the whole host."""
+
+    def build(spec: Any, host: Any, choices: Any) -> list[plan.Step]:
+        steps = plan.build(spec, host, choices)
+        if spec.id != "trial":
+            steps[0] = plan.Step("namespaces", (steps[0].numbers[0] & ~plan.NEW_PID,))
+        return steps
+
+    async def scenario(stage: Stage) -> None:
+        with pytest.raises(SandboxError, match="new namespaces: Operation not permitted"):
+            await stage.create()
+
+    for arena in (ROOT, ROOT_PYTHON):
+        arena.play(scenario, build_plan=build)
+
+
+def test_a_launcher_that_died_is_started_again(arena: Arena) -> None:
+    async def scenario(stage: Stage) -> None:
+        first = await stage.create()
+        os.kill(stage.backend._launcher._pid, signal.SIGKILL)
+        os.waitid(os.P_PID, stage.backend._launcher._pid, os.WEXITED | os.WNOWAIT)
+        second = await stage.create()
+        assert await output(first, "echo one") + await output(second, "echo two") == "one\ntwo\n"
+        await first.destroy("test")
+        await second.destroy("test")
 
     arena.play(scenario)
 
@@ -412,7 +443,7 @@ def test_a_killed_server_takes_its_sandboxes_with_it_and_the_next_start_cleans_u
 
 def test_a_host_that_cannot_isolate_says_so_in_one_line(arena: Arena) -> None:
     def build(spec: Any, host: Any, choices: Any) -> list[plan.Step]:
-        return [plan.Step("tmpfs", (0,), (b"/no/such/folder", b""))]
+        return [plan.build(spec, host, choices)[0], plan.Step("tmpfs", (0,), (b"/no/such/folder", b""))]
 
     async def scenario(stage: Stage) -> None:
         raise AssertionError("it must not start")

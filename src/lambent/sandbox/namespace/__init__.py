@@ -1,10 +1,10 @@
 """The `namespace` backend: Linux namespaces, a read-only root, control groups, a system call filter.
 
 The package by file: `plan` (what is isolated, pure), `init.c` and `init.py` (process 1, which carries it out),
-`first` (the platform's end of process 1), `sandbox` (the contract), `mounts` and `guest_view` (what of the host is
-shown, and what is shown instead), `seccomp` and `syscalls` (the filter), `layout` and `cgroup` (limits, freezer,
-figures), `tmp_images` (/tmp), `users` (host ids), `build` (compiles process 1). This file puts a sandbox together,
-all or nothing, and says which limits this host cannot give.
+`launcher` and `first` (the platform's ends of them), `sandbox` (the contract), `mounts` and `guest_view` (what of
+the host is shown, and what is shown instead), `seccomp` and `syscalls` (the filter), `layout` and `cgroup` (limits,
+freezer, figures), `tmp_images` (/tmp), `users` (host ids), `build` (compiles process 1). This file puts a sandbox
+together, all or nothing, and says which limits this host cannot give.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from lambent.sandbox.base import SandboxError, SandboxSpec
 from lambent.sandbox.namespace import build, cgroup, guest_view, mounts, plan
+from lambent.sandbox.namespace.launcher import Launcher
 from lambent.sandbox.namespace.sandbox import NamespaceSandbox
 from lambent.sandbox.namespace.tmp_images import TmpImages
 from lambent.sandbox.namespace.users import UserIds
@@ -56,7 +57,7 @@ class NamespaceBackend:
         self._build_plan = build_plan
         self._python_init = python_init
         self._cores = os.cpu_count() or 1
-        self._argv: tuple[str, ...] = ()
+        self._launcher = Launcher(())
         self._groups: cgroup.Groups | None = None
         self._images: TmpImages | None = None
         self._ids = UserIds(instance)
@@ -72,7 +73,7 @@ class NamespaceBackend:
         except OSError as error:
             raise SandboxError(f"cannot prepare {self._root}: {error.strerror}") from error
         compile_or_fall_back = functools.partial(build.argv, self._cache, fallback=self._python_init)
-        self._argv = await asyncio.get_running_loop().run_in_executor(None, compile_or_fall_back)
+        self._launcher = Launcher(await asyncio.get_running_loop().run_in_executor(None, compile_or_fall_back))
         self._host = mounts.look(self._root / "stage")
         groups = cgroup.Groups(self._instance, self._layout or cgroup.detect_here(), self._cap_bytes)
         groups.prepare()
@@ -117,10 +118,11 @@ class NamespaceBackend:
     async def create(self, spec: SandboxSpec, on_death: Callable[[str], None]) -> NamespaceSandbox:
         if any(spec.id == other.id for other in self._sandboxes):
             raise SandboxError(f"there is a sandbox {spec.id} already")
-        sandbox = NamespaceSandbox(spec.id, on_death)
+        sandbox = NamespaceSandbox(spec.id)
         self._sandboxes.add(sandbox)
         try:
             await self._put_together(sandbox, spec)
+            sandbox.is_made(on_death)
         except BaseException as error:
             await sandbox.destroy("creation failed")
             self._sandboxes.discard(sandbox)
@@ -135,7 +137,6 @@ class NamespaceBackend:
 
     async def _put_together(self, sandbox: NamespaceSandbox, spec: SandboxSpec) -> None:
         first, holdings = sandbox.first, sandbox.holdings
-        first.spawn(self._argv)
         host_uid = self._take_user(sandbox)
         isolated = spec.network == "isolated"
         if not isolated:
@@ -152,7 +153,8 @@ class NamespaceBackend:
             lang_files=frozenset(str(path) for path, _ in spec.lang if path.is_file()),
         )
         steps = self._build_plan(spec, self._host, choices)
-        carried_out = asyncio.ensure_future(first.carry_out(steps, fds, functools.partial(_map_ids, host_uid)))
+        on_map = functools.partial(_map_ids, host_uid)
+        carried_out = asyncio.ensure_future(first.carry_out(self._launcher, steps, fds, on_map))
         try:
             # While process 1 mounts, the groups are made here.
             await asyncio.sleep(0)
@@ -236,6 +238,7 @@ class NamespaceBackend:
     async def stop(self) -> None:
         for sandbox in list(self._sandboxes):
             await sandbox.destroy("the server stops")
+        self._launcher.stop()
         if self._images is not None:
             await self._images.stop()
             self._images = None

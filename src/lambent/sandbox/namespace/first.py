@@ -1,4 +1,4 @@
-"""The platform's end of process 1: start it, hand it the plan, ask it to run, signal and end guests.
+"""The platform's end of process 1: hand it the plan, ask it to run, signal and end guests.
 
 One message each way per action over a SOCK_SEQPACKET pair; the kernel adds the sender's process id as we see it,
 which is how host pids of guests become known. Nothing here blocks: replies arrive through the event loop. What is
@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lambent.sandbox.base import ProcessSpec, SandboxError
+from lambent.sandbox.namespace.launcher import Launcher
 from lambent.sandbox.namespace.plan import Step, encode
 
 #: What one message may hold; process 1 has a buffer of twice that, the socket's default one is larger too.
@@ -26,7 +27,7 @@ PLAN_TIMEOUT_S = 30.0
 
 _SO_PASSCRED, _SCM_CREDENTIALS, _CREDENTIALS = 16, 2, struct.Struct("iII")
 _REPLY = struct.Struct("<cII")
-_NEVER_CAUGHT = {signal.SIGKILL, signal.SIGSTOP}
+_LAUNCH, _READY = 0xFFFFFFFE, 0xFFFFFFFF
 
 
 @dataclass(slots=True)
@@ -53,7 +54,7 @@ class FirstProcess:
         self._socket, self._other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED, 1)
-        self._starter = 0
+        self._launched = False
         self._killed = False
         self._pidfd = -1
         self._started: dict[int, _Started] = {}
@@ -65,28 +66,21 @@ class FirstProcess:
         self._on_map: Callable[[int], None] = _nothing
         self.listening: socket.socket | None = None  #: opened inside the sandbox, if the plan says so
 
-    def spawn(self, argv: Sequence[str]) -> None:
-        """Start the program. Raises OSError."""
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_DUP2, self._other.fileno(), 0),
-        ]
-        self._starter = os.posix_spawn(
-            argv[0], list(argv), {}, file_actions=actions, setsid=True, setsigmask=[],
-            setsigdef=signal.valid_signals() - _NEVER_CAUGHT,
-        )  # fmt: skip
-        self._other.close()
-        self._loop.add_reader(self._socket.fileno(), self._readable)
+    async def carry_out(
+        self, launcher: Launcher, plan: Sequence[Step], fds: Sequence[int], on_map: Callable[[int], None]
+    ) -> None:
+        """Launch it and have the plan carried out, whose first step names the namespaces.
 
-    async def carry_out(self, plan: Sequence[Step], fds: Sequence[int], on_map: Callable[[int], None]) -> None:
-        """Have the plan carried out. `on_map(pid)` writes the id maps of that process; it may raise OSError.
-
-        Raises SandboxError naming the step that failed.
+        `on_map(pid)` writes the id maps of that process; it may raise OSError. Raises SandboxError naming the step
+        that failed.
         """
         self._plan = plan
         self._on_map = on_map
-        self._send(b"P" + encode(plan), fds)
+        launcher.launch(plan[0].numbers[0], self._other)
+        self._launched = True
+        self._other.close()
+        self._loop.add_reader(self._socket.fileno(), self._readable)
+        self._send(b"P" + encode(plan[1:]), fds)
         try:
             async with asyncio.timeout(PLAN_TIMEOUT_S):
                 await self._ready
@@ -137,7 +131,7 @@ class FirstProcess:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             self._close_socket()
             self._thaw()
-        elif self._starter and self._socket.fileno() >= 0:
+        elif self._launched and self._socket.fileno() >= 0:
             # Its pid is still to come, and only who has it can wait for it: let it find the socket closed.
             self._socket.shutdown(socket.SHUT_WR)
         else:
@@ -161,6 +155,8 @@ class FirstProcess:
                 body, ancillary, _, _ = self._socket.recvmsg(64, 256, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # it ended without reading all; what it said before is still there
             except OSError:
                 body, ancillary = b"", []
             if not body:
@@ -195,10 +191,15 @@ class FirstProcess:
         elif kind == b"L":
             self.listening = socket.socket(fileno=fds[0])
         elif kind == b"E":
-            step = self._plan[first] if first < len(self._plan) else "get ready"
-            _fail(self._ready, f"{step}: {os.strerror(second)}")
+            _fail(self._ready, f"{self._step(first)}: {os.strerror(second)}")
         elif kind == b"Y" and not self._ready.done():
             self._ready.set_result(None)
+
+    def _step(self, number: int) -> str:
+        """What was tried, for a person; the two highest numbers stand for what comes before and after the steps."""
+        if number == _LAUNCH or number + 1 >= len(self._plan):
+            return "get ready" if number == _READY else "new namespaces"
+        return str(self._plan[number + 1])
 
     def _born(self, pid: int) -> None:
         """Process 1 is a child of ours (CLONE_PARENT), so its pid is not reused before we waited for it."""
@@ -248,8 +249,6 @@ class FirstProcess:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
             _wait(self.pid)
-        if self._starter:
-            _wait(self._starter)
         _fail(self._ready, "process 1 of the sandbox ended")
         for token in list(self._started):
             self._exited(token, signal.SIGKILL)

@@ -1,13 +1,16 @@
-/* Process 1 of an execution environment.
+/* The launcher of sandboxes, and process 1 of each.
  *
- * It decides nothing. It carries out the steps of a plan that the platform sends (see plan.py, which owns what is
- * isolated and in which order), becomes process 1 of the sandbox on the way, and then serves four requests: run a
- * program, signal it, end all guests, stop or resume all guests. It reaps whatever dies and reports the exits of
- * what it was asked to run. Descriptor 0 is a SOCK_SEQPACKET socket to the platform and the lifeline: once the
- * platform is gone the socket ends, this program exits, and the kernel kills everything in its pid namespace.
+ * It decides nothing. As the launcher, started once by the platform, it clones a process into new namespaces for
+ * each sandbox: this costs a small program a tenth of what it would cost the platform. That clone is process 1. It
+ * carries out the steps of a plan that the platform sends (plan.py owns what is isolated and in which order) and
+ * then serves four requests: run a program, signal it, end all guests, stop or resume all guests. It reaps whatever
+ * dies and reports the exits of what it was asked to run.
  *
- * Counterparts: plan.py (the same numbers and encoding), channel.py (the other end), init.py (the same in Python).
- * Integers are little endian, as on every host that this is built for. Guests cannot reach the socket.
+ * Descriptor 0 is a SOCK_SEQPACKET socket to the platform and the lifeline: once the platform is gone the socket
+ * ends, this program exits, and the kernel kills everything in its pid namespace.
+ *
+ * Counterparts: plan.py (the same numbers and encoding), launcher.py and first.py (the other ends), init.py (the
+ * same in Python). Integers are little endian, as on every host that this is built for. Guests cannot reach the socket.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -40,7 +43,7 @@ enum { NR_open_tree = 428, NR_move_mount = 429, NR_clone3 = 435, NR_close_range 
        NR_landlock_create_ruleset = 444, NR_landlock_restrict_self = 446, NR_seccomp_set_filter = 1 };
 
 enum step { /* plan.py: OPCODES */
-    UNSHARE = 1, FORK, PRIVATE, TMPFS, ENTER, FOLDER, FILE_, LINK, BIND, ATTACH, PROC, PIVOT, READONLY, HOSTNAME,
+    UNSHARE = 1, PRIVATE, TMPFS, ENTER, FOLDER, FILE_, LINK, BIND, ATTACH, PROC, PIVOT, READONLY, HOSTNAME,
     LOOPBACK, LISTEN, WRITE, ASK_MAP, GROUPS, LANDLOCK, IDENTITY, LIMIT, SECCOMP,
     REMOVE, DROP,
 };
@@ -66,7 +69,7 @@ static void die(void)
     _exit(1);
 }
 
-static void tell(char kind, uint32_t first, uint32_t second, int fd)
+static int send_to(int to, char kind, uint32_t first, uint32_t second, int fd)
 {
     char body[9], control[CMSG_SPACE(sizeof fd)];
     struct iovec part = { body, sizeof body };
@@ -82,9 +85,16 @@ static void tell(char kind, uint32_t first, uint32_t second, int fd)
         *item = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
         memcpy(CMSG_DATA(item), &fd, sizeof fd);
     }
-    while (sendmsg(CONTROL, &header, MSG_NOSIGNAL) < 0)
+    while (sendmsg(to, &header, MSG_NOSIGNAL) < 0)
         if (errno != EINTR)
-            die();
+            return -1;
+    return 0;
+}
+
+static void tell(char kind, uint32_t first, uint32_t second, int fd)
+{
+    if (send_to(CONTROL, kind, first, second, fd))
+        die();
 }
 
 /* One message into `message`, its descriptors into `message_fds`. Ends the program when the platform is gone. */
@@ -200,19 +210,6 @@ static int landlock(uint64_t scoped)
     return result;
 }
 
-/* The child goes on as process 1; CLONE_PARENT makes it the platform's child, which can so wait for it. */
-static int become_first(void)
-{
-    long pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
-    if (pid > 0)
-        _exit(0);
-    if (pid < 0)
-        return -1;
-    tell('I', 0, 0, -1); /* the kernel adds our pid as the platform sees it */
-    errno = EPERM;
-    return getpid() == 1 ? 0 : -1; /* a plan without a pid namespace must not be */
-}
-
 /* The new root comes to lie under the old one, which is then taken away. */
 static int pivot(void)
 {
@@ -264,7 +261,6 @@ static int carry_out(const struct record *step)
     const uint64_t *number = step->number;
     switch ((enum step)step->op) {
     case UNSHARE: return unshare((int)number[0]);
-    case FORK: return become_first();
     case PRIVATE: return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
     case TMPFS: return mount("tmpfs", first, "tmpfs", number[0], second);
     case ENTER: return chdir(first);
@@ -321,6 +317,29 @@ static void carry_out_plan(size_t size)
         _exit(1);
     }
     tell('Y', 0, 0, -1);
+}
+
+/* The launcher's only request: the namespaces, and a socket that becomes descriptor 0 of the new process 1.
+ * CLONE_PARENT makes that a child of the platform, which can so wait for it. */
+static void launch(size_t size)
+{
+    uint64_t flags;
+    if (size < 9 || message_fd_count != 1)
+        die();
+    memcpy(&flags, message + 1, sizeof flags);
+    long pid = syscall(SYS_clone, flags | CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+    if (pid < 0) /* the one who asked may be gone already */
+        (void)send_to(message_fds[0], 'E', UINT32_MAX - 1, (uint32_t)errno, -1);
+    if (pid == 0)
+        dup2(message_fds[0], CONTROL);
+    close(message_fds[0]);
+    if (pid == 0) {
+        tell('I', 0, 0, -1); /* the kernel adds our pid as the platform sees it */
+        if (getpid() != 1) { /* a plan without a pid namespace must not be */
+            tell('E', UINT32_MAX - 1, EPERM, -1);
+            _exit(1);
+        }
+    }
 }
 
 /* Descriptors of the guests' cgroups, each described by a letter. */
@@ -500,6 +519,7 @@ static void serve(size_t size)
     if (strchr("KFT", message[0]) && getpid() != 1)
         die(); /* elsewhere -1 would be everybody on this host */
     switch (message[0]) {
+    case 'N': launch(size); break;
     case 'P': carry_out_plan(size); break;
     case 'C': take_groups(size); break;
     case 'R': run(size); break;

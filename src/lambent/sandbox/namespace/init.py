@@ -1,4 +1,4 @@
-"""Process 1 of an execution environment, for hosts without a C compiler.
+"""The launcher of sandboxes and process 1 of each, for hosts without a C compiler.
 
 The same program as `init.c`, step by step and message by message, which is where the reasons stand; the conformance
 suite runs over both. It is started as a file of its own with `python -I -S`, so it imports the standard library only,
@@ -37,6 +37,7 @@ MESSAGE_BYTES, MAX_FDS, MAX_RUNNING = 256 * 1024, 16, 64
 libc = ctypes.CDLL(None, use_errno=True)
 control: socket.socket  # descriptor 0
 host_proc = -1
+wakeup = (-1, -1)  # a pipe that the arrival of SIGCHLD writes to
 
 
 def check(result: int) -> int:
@@ -148,14 +149,6 @@ def make_folder(path: bytes, mode: int) -> None:
         os.mkdir(path, mode)
 
 
-def become_first() -> None:
-    if call(CLONE, CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0) > 0:
-        os._exit(0)
-    tell(b"I")
-    if os.getpid() != 1:
-        raise OSError(errno.EPERM, "")
-
-
 def pivot() -> None:
     call(PIVOT_ROOT, b".", b".")
     check(libc.umount2(b".", MNT_DETACH))
@@ -205,7 +198,6 @@ def keep_filter(program: bytes) -> None:
 def carry_out(name: str, number: list[int], text: list[bytes], fds: list[int]) -> None:
     simple: dict[str, Any] = {
         "unshare": lambda: check(libc.unshare(number[0])),
-        "fork": become_first,
         "private": lambda: mount(None, b"/", None, MS_REC | MS_PRIVATE, None),
         "tmpfs": lambda: mount(b"tmpfs", text[0], b"tmpfs", number[0], text[1]),
         "enter": lambda: os.chdir(text[0]),
@@ -235,7 +227,7 @@ def carry_out(name: str, number: list[int], text: list[bytes], fds: list[int]) -
 
 #: By opcode; a test compares this list with `plan.OPCODES`.
 NAMES = (
-    "unshare", "fork", "private", "tmpfs", "enter", "folder", "file", "link", "bind", "attach", "proc", "pivot",
+    "unshare", "private", "tmpfs", "enter", "folder", "file", "link", "bind", "attach", "proc", "pivot",
     "readonly", "hostname", "loopback", "listen", "write", "ask_map", "groups", "landlock", "identity", "limit",
     "seccomp", "remove", "drop",
 )  # fmt: skip
@@ -257,6 +249,26 @@ def carry_out_plan(plan: bytes, fds: list[int]) -> None:
         tell(b"E", index, error.errno or errno.EIO)
         os._exit(1)
     tell(b"Y")
+
+
+def launch(flags: int, end: int) -> None:
+    try:
+        pid = call(CLONE, flags | CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
+    except OSError as error:
+        with socket.socket(fileno=os.dup(end)) as asking, contextlib.suppress(OSError):
+            asking.send(struct.pack("<cII", b"E", 0xFFFFFFFE, error.errno or errno.EIO))
+        pid = -1
+    if pid == 0:
+        os.dup2(end, 0)
+        for fd in wakeup:
+            os.close(fd)
+        open_wakeup()
+    os.close(end)
+    if pid == 0:
+        tell(b"I")
+        if os.getpid() != 1:
+            tell(b"E", 0xFFFFFFFE, errno.EPERM)
+            os._exit(1)
 
 
 def take_groups(letters: bytes, fds: list[int]) -> None:
@@ -386,7 +398,9 @@ def serve(body: bytes, fds: list[int]) -> None:
     kind = body[:1]
     if kind in (b"K", b"F", b"T") and os.getpid() != 1:
         die()
-    if kind == b"P":
+    if kind == b"N":
+        launch(struct.unpack_from("<Q", body, 1)[0], fds[0])
+    elif kind == b"P":
         carry_out_plan(body, fds)
     elif kind == b"C":
         take_groups(body[1:], fds)
@@ -407,24 +421,26 @@ def serve(body: bytes, fds: list[int]) -> None:
         die()
 
 
+def open_wakeup() -> None:
+    global wakeup
+    wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wakeup[1], warn_on_full_buffer=False)
+
+
 def main() -> NoReturn:
     global control, host_proc
     control = socket.socket(fileno=0)
     os.umask(0)
     call(CLOSE_RANGE, 3, 0xFFFFFFFF, 0)
     host_proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    open_wakeup()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # else a guest could interrupt us
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    poll = select.poll()
-    poll.register(0, select.POLLIN)
-    poll.register(woken, select.POLLIN)
     while True:
-        ready = dict(poll.poll())
-        if woken in ready:
+        ready = select.select([0, wakeup[0]], [], [])[0]
+        if wakeup[0] in ready:
             with contextlib.suppress(BlockingIOError):
-                while os.read(woken, 4096):
+                while os.read(wakeup[0], 4096):
                     pass
             reap()
         if 0 in ready:

@@ -23,10 +23,11 @@ GUEST_GID = 990
 API_PORT = 9001
 
 _NAMES = (
-    "unshare", "fork", "private", "tmpfs", "enter", "folder", "file", "link", "bind", "attach", "proc", "pivot",
+    "unshare", "private", "tmpfs", "enter", "folder", "file", "link", "bind", "attach", "proc", "pivot",
     "readonly", "hostname", "loopback", "listen", "write", "ask_map", "groups", "landlock", "identity", "limit",
     "seccomp", "remove", "drop",
 )  # fmt: skip
+#: The first step, `namespaces`, has none: it goes to the launcher.
 OPCODES: Mapping[str, int] = {name: number for number, name in enumerate(_NAMES, 1)}
 
 # clone(2)
@@ -138,7 +139,10 @@ class _Tree:
 
 
 def build(spec: SandboxSpec, host: Host, choices: Choices) -> list[Step]:
-    """The steps in order. Raises ValueError for a spec that cannot be shown (a path that leaves its place)."""
+    """The steps in order, the first being `namespaces`.
+
+    Raises ValueError for a spec that cannot be shown (a path that leaves its place).
+    """
     return [
         *_namespaces(spec, host),
         Step("tmpfs", (NOSUID | NODEV,), (host.stage.encode(), b"size=4m,nr_inodes=1k,mode=755")),
@@ -155,14 +159,12 @@ def build(spec: SandboxSpec, host: Host, choices: Choices) -> list[Step]:
 
 def _namespaces(spec: SandboxSpec, host: Host) -> list[Step]:
     flags = NEW_NS | NEW_UTS | NEW_IPC | NEW_PID | (NEW_NET if spec.network == "isolated" else 0)
-    # Of all processes of this host the guests are the first to go when memory runs out.
-    steps = [Step("write", (), (b"self/oom_score_adj", b"800"))]
     if host.privileged:
-        steps.append(Step("unshare", (flags,)))
+        steps = [Step("namespaces", (flags,))]
     else:
-        steps.append(Step("unshare", (flags | NEW_USER,)))
-        steps += _map_own(inside=(0, 0), outside=(host.uid, host.gid))
-    return [*steps, Step("fork"), Step("private")]
+        steps = [Step("namespaces", (flags | NEW_USER,)), *_map_own(inside=(0, 0), outside=(host.uid, host.gid))]
+    # Of all processes of this host the guests are the first to go when memory runs out.
+    return [*steps, Step("write", (), (b"self/oom_score_adj", b"800")), Step("private")]
 
 
 def _map_own(inside: tuple[int, int], outside: tuple[int, int]) -> list[Step]:

@@ -50,13 +50,13 @@ class NamespaceSandbox:
     api_socket: socket.socket
     api_address: str
 
-    def __init__(self, sandbox_id: str, on_death: Callable[[str], None]) -> None:
+    def __init__(self, sandbox_id: str) -> None:
         self.id = sandbox_id
         self.dead = False
         self.guest_uid: int | None = None
         self.holdings = Holdings()
         self.first = FirstProcess(self._gone, self._thaw_dying)
-        self._on_death: Callable[[str], None] | None = on_death
+        self._on_death: Callable[[str], None] | None = None
         self._frozen = False
         self._killing = False
         self._oom_kills = 0
@@ -65,6 +65,12 @@ class NamespaceSandbox:
         self._last_usage = Usage(None, None, None)
         self._cleared = asyncio.get_running_loop().create_future()
         self._clearing: asyncio.Task[None] | None = None
+
+    def is_made(self, on_death: Callable[[str], None]) -> None:
+        """Creation is over: from now on the sandbox's own death is told. Raises SandboxError if it came before."""
+        if self.dead:
+            raise SandboxError("process 1 of the sandbox ended")
+        self._on_death = on_death
 
     async def run(self, spec: ProcessSpec, on_exit: Callable[[ExitStatus], None]) -> Process:
         if self.dead:
