@@ -108,14 +108,22 @@ class Chronicle:
         self._record(records.InitReport(self._init_type, report.phase, report.status, report.duration_ms,
                                         report.error_type))
 
+    def init_repeated(self) -> None:
+        """Init runs inside an invocation: what it prints is part of that one's tail, although it precedes START."""
+        if not self._tailing:
+            self._begin_tail()
+
+    def _begin_tail(self) -> None:
+        self._tailing = True
+        self._tail.clear()
+        self._tail_bytes = 0
+
     def started(self, invocation: Invocation) -> None:
         self._start_wall = self._clock.wall()
         if not invocation.reply_after_report:
             self._tailing = False
         elif not self._tailing:
-            self._tailing = True
-            self._tail.clear()
-            self._tail_bytes = 0
+            self._begin_tail()
         self._record(records.Start(invocation.request_id, self._function.version, invocation.trace_id))
 
     def ended(self, report: do.ReportEnd, memory_peak_bytes: int | None) -> None:

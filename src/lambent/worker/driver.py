@@ -178,6 +178,8 @@ class Driver:
         return None if uid == sandbox.guest_uid else f"uid {uid}"
 
     def _launch(self, effect: do.Launch) -> None:
+        if self.machine.phase is Phase.INVOKE:
+            self.chronicle.init_repeated()
         self._spawn(self._run(effect.participant))
 
     async def _run(self, participant: str) -> None:
