@@ -1,4 +1,4 @@
-"""Names and ARNs of functions in every form that AWS takes, and the errors for those that it refuses.
+"""Names and ARNs of functions and layers in every form that AWS takes, and the errors for those that it refuses.
 
 A caller may say `name`, `name:qualifier`, `123456789012:function:name`, or the whole ARN, and a qualifier beside it.
 Only the text is judged here; whether such a function exists is the store's to say. Facts: fact sheet 6.2, 6.7 and
@@ -36,6 +36,11 @@ _FORMS = re.compile(
     r"(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9_-]+))?",
     re.ASCII,
 )
+_LAYER = re.compile(
+    r"(?:arn:(?:aws[a-zA-Z-]*)?:lambda:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):layer:)?"
+    r"(?P<name>[a-zA-Z0-9_-]+)(?::(?P<version>[0-9]{1,18}))?",
+    re.ASCII,
+)
 _QUALIFIER = re.compile(PATTERNS["NumericLatestPublishedOrAliasQualifier"], re.ASCII)
 
 Action = Literal[
@@ -70,6 +75,41 @@ class FunctionName:
 
 def function_arn(account: str, region: str, name: str) -> str:
     return f"arn:aws:lambda:{region}:{account}:function:{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerName:
+    """What a caller named. `version` is None when there was none."""
+
+    account: str
+    region: str
+    name: str
+    version: int | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.account, self.region, self.name)
+
+    @property
+    def arn(self) -> str:
+        """The ARN without a version."""
+        return layer_arn(self.account, self.region, self.name)
+
+
+def layer_arn(account: str, region: str, name: str) -> str:
+    return f"arn:aws:lambda:{region}:{account}:layer:{name}"
+
+
+def parse_layer(text: str, *, account: str, region: str) -> LayerName:
+    """The layer that a name, an ARN or an ARN with a version means to a caller of this account and region.
+
+    ValueError for what the model's patterns would not have let through.
+    """
+    form = _LAYER.fullmatch(text)
+    if form is None:
+        raise ValueError(f"{text!r} names no layer")
+    version = None if form["version"] is None else int(form["version"])
+    return LayerName(form["account"] or account, form["region"] or region, form["name"], version)
 
 
 def parse_function(text: str, qualifier: str | None = None, *, account: str, region: str,

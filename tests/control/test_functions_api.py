@@ -262,7 +262,8 @@ CREATIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"Code": {"S3Bucket": "bucket", "S3Key": "key"}}, "NotImplementedException", "S3"),
     ({"PackageType": "Image", "Code": {"ImageUri": "i"}}, "NotImplementedException", "Image"),
     ({"PublishTo": "LATEST_PUBLISHED"}, "NotImplementedException", "PublishTo"),
-    ({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]}, "NotImplementedException", "Layers"),
+    ({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]}, "InvalidParameterValueException",
+     "Layer version arn:aws:lambda:us-east-1:000000000000:layer:l:1 does not exist."),
     ({"VpcConfig": {"SubnetIds": ["subnet-1"]}}, "NotImplementedException", "VpcConfig"),
     ({"Environment": {"Variables": {"AWS_REGION": "x", "AWS_ACCESS_KEY": "y"}}}, "InvalidParameterValueException",
      "Reserved keys used in this request: AWS_ACCESS_KEY, AWS_REGION"),
@@ -347,9 +348,10 @@ async def test_operations_that_are_not_served_say_so(tmp_path: Path) -> None:
     async with running(tmp_path) as plane:
 
         def script(client: Any) -> None:
-            code, status, message = refused(client.list_layers)
+            code, status, message = refused(client.list_capacity_providers)
             assert (code, status) == ("NotImplementedException", 501)
-            assert message == "The operation ListLayers is not served by this version of Lambent; nothing was changed."
+            assert message == ("The operation ListCapacityProviders is not served by this version of Lambent; nothing "
+                               "was changed.")  # fmt: skip
 
         await plane.drive(script)
 

@@ -60,10 +60,10 @@ def test_versions_and_aliases_run_what_they_name(server: Server) -> None:
     drawn: Counter[str] = Counter()
     for _ in range(60):
         call = server.invoke(f"{ARN}:prod")
-        number = call.headers["x-amz-executed-version"]
-        assert (call.payload["code"], call.payload["version"]) == (int(number), number)
+        version = call.headers["x-amz-executed-version"]
+        assert (call.payload["code"], call.payload["version"]) == (int(version), version)
         assert call.payload["arn"] == f"{ARN}:prod"
-        drawn[number] += 1
+        drawn[version] += 1
     # Outside of this once in a million runs.
     assert set(drawn) == {"1", "2"} and min(drawn.values()) >= 10, drawn
 
@@ -96,7 +96,8 @@ def test_updates_during_invocations_never_mix_code_and_configuration(server: Ser
     try:
         for number in range(1, 5):
             edited = edition("mixing", number)
-            server.functions.update_function_configuration(FunctionName="mixing", Environment=edited.more["Environment"])
+            environment = edited.more["Environment"]
+            server.functions.update_function_configuration(FunctionName="mixing", Environment=environment)
             server.wait_active("mixing", "function_updated_v2")
             server.functions.update_function_code(FunctionName="mixing", ZipFile=edited.package())
             server.wait_active("mixing", "function_updated_v2")

@@ -71,9 +71,9 @@ async def test_many_callers_share_one_unpacking(tmp_path: Path, blobs: Blobs, mo
     calls = []
     real = packages._unpack
 
-    def counted(blob: Path, target: Path) -> Path:
+    def counted(blob: Path, folder: Path) -> None:
         calls.append(blob)
-        return real(blob, target)
+        real(blob, folder)
 
     monkeypatch.setattr(packages, "_unpack", counted)
     store = PackageStore(tmp_path, blobs)
@@ -152,7 +152,8 @@ async def test_missing_blob_is_told_and_tried_again(tmp_path: Path, blobs: Blobs
     store = PackageStore(tmp_path, blobs)
     content = archive(regular("app.py"))
     digest = blobs.put(content)
-    blobs.discard(digest)
+    for path in blobs.take_away(digest):
+        path.unlink()
     with pytest.raises(FileNotFoundError):
         await store.unpack(digest)
     blobs.put(content)

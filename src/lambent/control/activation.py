@@ -66,6 +66,11 @@ class Activation:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _activate(self, function: Function, version: Version) -> None:
+        # Held, since a change of the function may let go of what is being unpacked.
+        with self._store.blobs.references.held(version.references):
+            await self._activate_held(function, version)
+
+    async def _activate_held(self, function: Function, version: Version) -> None:
         name = f"activation of {function.arn}:{version.version}"
         try:
             try:

@@ -23,6 +23,7 @@ from lambent.control import operations, routes, validate
 from lambent.control.activation import Activation, Preparer
 from lambent.control.capacity import Capacity
 from lambent.control.code import PREFIX, CodeLinks
+from lambent.control.collector import Collector
 from lambent.control.context import LOGS, OPERATIONS, Answer, Context, Handler, not_served
 from lambent.control.model import LOGS_OPERATIONS
 from lambent.control.operations import concurrency
@@ -52,6 +53,7 @@ class ControlPlane:
         self._store = store
         self._packages = packages
         self._activation = Activation(store, packages, preparer, _report)
+        self._collector = Collector(store.blobs, packages, _report)
         self._links = CodeLinks(clock, endpoint)
         provisioning = Provisioning(store, capacity)
         self._context = Context(store, packages, self._activation, self._links, clock, account, region, endpoint,
@@ -60,9 +62,7 @@ class ControlPlane:
 
     async def start(self) -> None:
         """Drop code that no function names, and take up activations that an earlier server left."""
-        in_use = self._store.blobs_in_use()
-        await asyncio.to_thread(self._store.blobs.sweep, in_use)
-        await self._packages.collect(in_use)
+        await self._collector.start()
         self._activation.resume()
         concurrency.restore_reservations(self._context)
         self._context.provisioning.restore()
@@ -79,6 +79,7 @@ class ControlPlane:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._activation.stop()
+        await self._collector.stop()
         await self._packages.close()
 
     def handle(self, request: Request) -> None:

@@ -59,7 +59,7 @@ def initial(name: str, params: Mapping[str, Any]) -> Configuration:
 
 
 def merged(before: Mapping[str, Any], params: Mapping[str, Any]) -> Configuration:
-    """`before` with what a request says about it. Raises ApiError for what the rules forbid."""
+    """`before` with what a request says about it, except layers. Raises ApiError for what the rules forbid."""
     after = dict(before)
     after |= {member: params[member] for member in _PLAIN if member in params}
     if "\0" in after.get("Handler", ""):
@@ -155,7 +155,8 @@ def runnable(key: Key, version: Version) -> FunctionVersion:
         account=account, region=region, name=name, version=version.version, generation=version.generation,
         runtime=shown["Runtime"], handler=shown["Handler"], code_sha256=version.code_sha256,
         timeout_s=shown["Timeout"], memory_mib=shown["MemorySize"], ephemeral_mib=shown["EphemeralStorage"]["Size"],
-        environment=dict(shown.get("Environment", {}).get("Variables", {})), log_group=logging["LogGroup"],
+        environment=dict(shown.get("Environment", {}).get("Variables", {})), layers=version.layers,
+        log_group=logging["LogGroup"],
         log_format=logging["LogFormat"], application_log_level=logging.get("ApplicationLogLevel"),
         system_log_level=logging.get("SystemLogLevel"), architecture=shown["Architectures"][0],
     )  # fmt: skip

@@ -20,7 +20,7 @@ MAX_TAGS = 50
 #: Settings without effect here yet. Empty values ask for nothing and are let through.
 _REFUSED = (
     "CapacityProviderConfig", "CodeSigningConfigArn", "DeadLetterConfig", "DurableConfig", "FileSystemConfigs",
-    "ImageConfig", "KMSKeyArn", "Layers", "PublishTo", "TenancyConfig", "VpcConfig",
+    "ImageConfig", "KMSKeyArn", "PublishTo", "TenancyConfig", "VpcConfig",
 )  # fmt: skip
 
 

@@ -80,7 +80,7 @@ def _located(request: Structure, labels: Mapping[str, str], query: str, headers:
     pairs: list[tuple[str, str]] | None = None
     for member, (member_shape, where, wire) in request.members.items():
         if where == "uri":
-            given[member] = labels.get(wire)
+            given[member] = _text(member_shape, labels.get(wire))
         elif where == "header":
             given[member] = _text(member_shape, headers.get(wire.lower()))
         elif where == "query":

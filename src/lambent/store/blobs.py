@@ -13,16 +13,22 @@ import secrets
 from collections.abc import Collection
 from pathlib import Path
 
+from lambent.store.references import References
+
 _TEMPORARY = ".tmp-"
 
 
 class Blobs:
-    """A folder of blobs. Its methods block: call them from a thread for more than a few kilobytes."""
+    """A folder of blobs. Its methods block: call them from a thread for more than a few kilobytes.
 
-    __slots__ = ("_root",)
+    `references` says which are needed. Hold a digest there before `put`, for as long as no row names it.
+    """
+
+    __slots__ = ("_root", "references")
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self.references = References()
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def path(self, sha256: str) -> Path:
@@ -55,9 +61,15 @@ class Blobs:
         """The content. Raises FileNotFoundError when there is no such blob."""
         return self.path(sha256).read_bytes()
 
-    def discard(self, sha256: str) -> None:
-        """Remove a blob, if it is there, that no row names or will name."""
-        self.path(sha256).unlink(missing_ok=True)
+    def take_away(self, sha256: str) -> list[Path]:
+        """Take a blob that nobody needs out of the folder, by a rename; what is to be unlinked, if it was there."""
+        path = self.path(sha256)
+        doomed = path.with_name(_TEMPORARY + secrets.token_hex(8))
+        try:
+            path.rename(doomed)
+        except FileNotFoundError:
+            return []
+        return [doomed]
 
     def __contains__(self, sha256: str) -> bool:
         return self.path(sha256).exists()

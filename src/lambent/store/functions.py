@@ -19,6 +19,7 @@ import msgspec
 from lambent.core.model import FunctionVersion
 from lambent.errors import conflict, not_found
 from lambent.names import LATEST, FunctionName, function_arn, parse_function
+from lambent.store.references import References, names_of
 from lambent.store.writer import Change, Statement
 
 Key = tuple[str, str, str]
@@ -38,7 +39,14 @@ class Version:
     generation: str  #: new with every change of code or configuration
     serving: FunctionVersion | None = None  #: None until the first activation has succeeded
     layers: tuple[str, ...] = ()  #: hex digests of the zips of its layers, in the order of /opt
-    origin: str = ""  #: of a published version: what `$LATEST` was when it was made (`control/operations/versions.py`)
+    origin: str = ""  #: of a published version: what `$LATEST` was when it was made (`control/publication.py`)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The names of what it shows and serves."""
+        serving = self.serving
+        served = names_of(serving.code_sha256, serving.layers) if serving is not None else ()
+        return names_of(self.code_sha256, self.layers) + served
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +110,12 @@ class Route(NamedTuple):
 
 
 class FunctionTable:
-    """Every function by (account, region, name)."""
+    """Every function by (account, region, name). Holds in `references` what their versions need."""
 
-    __slots__ = ("_account", "_functions", "_names", "_region", "_routes", "_watchers")
+    __slots__ = ("_account", "_functions", "_names", "_references", "_region", "_routes", "_watchers")
 
-    def __init__(self, account: str, region: str) -> None:
+    def __init__(self, account: str, region: str, references: References | None = None) -> None:
+        self._references = references if references is not None else References()
         self._account = account
         self._region = region
         self._functions: dict[Key, Function] = {}
@@ -197,6 +206,7 @@ class FunctionTable:
         for account, region, name, *row in connection.execute(_LOAD_VERSIONS):
             version = _version(*row)
             versions.setdefault((account, region, name), {})[version.version] = version
+            self._references.hold(version.references)
         aliases: dict[Key, dict[str, Alias]] = {}
         for account, region, name, alias, document in connection.execute(_LOAD_ALIASES):
             aliases.setdefault((account, region, name), {})[alias] = msgspec.json.decode(document, type=Alias)
@@ -215,10 +225,16 @@ class FunctionTable:
         known = before.versions if before is not None else {}
         for number, version in function.versions.items():
             earlier = known.get(number)
+            if earlier is version:
+                continue
+            self._references.hold(version.references)
+            if earlier is not None:
+                self._references.release(earlier.references)
             if version.serving is not None and (earlier is None or earlier.serving != version.serving):
                 self._tell(function.arn, number, version.serving)
-        for number in known:
+        for number, gone in known.items():
             if number not in function.versions:
+                self._references.release(gone.references)
                 self._tell(function.arn, number, None)
         return function
 
@@ -226,7 +242,8 @@ class FunctionTable:
         function = self._functions.pop(key)
         del self._names[bisect_left(self._names, key)]
         self._routes.clear()
-        for number in function.versions:
+        for number, version in function.versions.items():
+            self._references.release(version.references)
             self._tell(function.arn, number, None)
 
     def _tell(self, arn: str, version: str, serving: FunctionVersion | None) -> None:

@@ -16,6 +16,7 @@ from lambent.store.blobs import Blobs
 from lambent.store.directory import StoreError
 from lambent.store.documents import DocumentTable
 from lambent.store.functions import Function, FunctionTable
+from lambent.store.layers import LayerTable
 from lambent.store.urls import UrlTable
 from lambent.store.writer import Change, Writer, together
 
@@ -28,11 +29,12 @@ class Store:
     """`open` it before the event loop does anything else; `close` it last."""
 
     def __init__(self, data_dir: Path, instance: str, lock: int, writer: Writer, blobs: Blobs,
-                 functions: FunctionTable, urls: UrlTable, documents: DocumentTable) -> None:
+                 functions: FunctionTable, layers: LayerTable, urls: UrlTable, documents: DocumentTable) -> None:
         self.data_dir = data_dir
         self.instance = instance  #: 8 hex digits, made once per data directory
         self.blobs = blobs
         self.functions = functions
+        self.layers = layers
         self.urls = urls
         self.documents = documents
         self._lock = lock
@@ -50,19 +52,19 @@ class Store:
         try:
             instance = directory.instance(data_dir)
             connection = directory.database(data_dir)
-            functions, urls, documents = FunctionTable(account, region), UrlTable(), DocumentTable()
             try:
-                functions.load(connection)
-                urls.load(connection)
-                documents.load(connection)
                 blobs = Blobs(data_dir / "blobs")
+                functions = FunctionTable(account, region, blobs.references)
+                layers, urls, documents = LayerTable(blobs.references), UrlTable(), DocumentTable()
+                for table in (functions, layers, urls, documents):
+                    table.load(connection)
             except Exception as error:
                 connection.close()
                 raise StoreError(f"data directory {data_dir} holds what cannot be read: {error!r}") from error
         except BaseException:
             os.close(lock)
             raise
-        return cls(data_dir, instance, lock, Writer(connection), blobs, functions, urls, documents)
+        return cls(data_dir, instance, lock, Writer(connection), blobs, functions, layers, urls, documents)
 
     async def change(self, decide: Callable[[], Change[T]]) -> T:
         """Decide, commit and apply one change, after all that were asked for earlier (see `store/writer.py`)."""
@@ -79,14 +81,8 @@ class Store:
         return Change(gone.statements, apply)
 
     def blobs_in_use(self) -> set[str]:
-        """Digests of all zips that a version shows or serves."""
-        used = set()
-        for function in self.functions:
-            for version in function.versions.values():
-                used.add(version.code_sha256)
-                if version.serving is not None:
-                    used.add(version.serving.code_sha256)
-        return used
+        """The names of all code that a version or a layer needs, or somebody holds for a while."""
+        return set(self.blobs.references)
 
     def close(self) -> None:
         """Finish the change that is being written and free the directory. Blocks for a moment."""

@@ -21,13 +21,14 @@ _NOT_FOR_EXTENSIONS = frozenset({
 
 
 def sandbox_spec(environment_id: str, function: FunctionVersion, runtime: PreparedRuntime, task: Path,
-                 network: str) -> SandboxSpec:
+                 opt: Path | None, network: str) -> SandboxSpec:
     """The sandbox for one environment of this function version."""
     return SandboxSpec(
         id=environment_id,
         task=task,
         memory_mib=function.memory_mib,
         tmp_mib=function.ephemeral_mib,
+        opt=opt,
         runtime=runtime.runtime_dir,
         lang=runtime.lang,
         network=network,

@@ -15,6 +15,7 @@ from lambent.runtimeapi.peer import PeerLookup, holds_socket
 from lambent.runtimes.catalog import RuntimeUnavailable
 from lambent.runtimes.preparation import Runtimes
 from lambent.sandbox.base import SandboxBackend
+from lambent.store.references import names_of
 from lambent.telemetry.logs import LogStore
 from lambent.worker.base import Owner, PreparationFailed
 from lambent.worker.driver import Driver
@@ -52,6 +53,7 @@ class LocalWorker:
         environment_id = f"{self._run}-{number}"
         driver = Driver(number, environment_id, function, self._parts, init_type)
         self._drivers[number] = driver
+        self._parts.packages.references.hold(names_of(function.code_sha256, function.layers))
         self._numbers[environment_id] = number
         self._empty.clear()
         return driver
@@ -67,6 +69,8 @@ class LocalWorker:
     def _ended(self, driver: Driver) -> None:
         if self._drivers.pop(driver.number, None) is None:
             return
+        function = driver.function
+        self._parts.packages.references.release(names_of(function.code_sha256, function.layers))
         driver.chronicle.close()
         del self._numbers[driver.id]
         self._past[driver.id] = self._render(driver)
@@ -158,6 +162,7 @@ class LocalWorker:
     async def prepare(self, function: FunctionVersion) -> FunctionVersion:
         try:
             await self._parts.packages.unpack(function.code_sha256)
+            await self._parts.packages.opt(function.layers)
         except ApiError as error:
             raise PreparationFailed("InvalidZipFileException", error.message) from None
         except OSError as error:

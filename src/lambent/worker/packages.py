@@ -1,4 +1,5 @@
-"""Function packages: judging the zip that a caller sends, and unpacking it once per hash for `/var/task`.
+"""Packages of functions and layers: judging the zip that a caller sends, and unpacking it once per hash for `/var/task`
+and `/opt`.
 
 A zip is hostile until judged: absolute names, `..`, links, devices, encrypted entries, bombs and broken archives are
 refused, with AWS's messages where AWS has one (fact sheet 9.4, 9.5). File modes are kept, made readable for
@@ -16,13 +17,16 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from lambent.errors import ApiError, invalid_parameter
 from lambent.limits import UNZIPPED_BYTES, ZIPPED_BYTES
 from lambent.store.blobs import Blobs
+from lambent.store.references import References, opt_name
+from lambent.worker.merging import merge
 
 #: Entries of one package. A zip of 50 MB can name 500,000 empty files, each of which costs an inode.
 MAX_ENTRIES = 100_000
@@ -100,7 +104,8 @@ def _refused(name: str, why: str) -> ApiError:
 
 
 class PackageStore:
-    """Unpacked packages in `<data_dir>/packages/<sha256>`, made from blobs when first asked for."""
+    """Unpacked packages in `<data_dir>/packages/<sha256>`, made from blobs when first asked for; beside them, under
+    names of their own, folders that several of them are merged into."""
 
     __slots__ = ("_blobs", "_root", "_running")
 
@@ -118,20 +123,44 @@ class PackageStore:
         Raises ApiError when the archive is refused, FileNotFoundError when the blob is gone, OSError when the disk
         refuses; nothing is left behind then.
         """
-        target = self._root / sha256
-        task = self._running.get(sha256)
+        return await self._made(sha256, partial(_unpack, self._blobs.path(sha256)))
+
+    async def opt(self, layers: Sequence[str]) -> Path | None:
+        """What /opt shows for these layers, by digest and in order, read-only; None without any. Raises as `unpack`."""
+        unpacked = [await self.unpack(layer) for layer in layers]
+        if len(unpacked) < 2:
+            return unpacked[0] if unpacked else None
+        return await self._made(opt_name(layers), partial(merge, unpacked))
+
+    async def _made(self, name: str, fill: Callable[[Path], None]) -> Path:
+        """A folder of this name; `fill`, in a thread, puts into it what belongs there if nobody has yet."""
+        target = self._root / name
+        task = self._running.get(name)
         if task is None:
             if target.is_dir():
                 return target
-            task = asyncio.create_task(asyncio.to_thread(_unpack, self._blobs.path(sha256), target))
-            self._running[sha256] = task
-            task.add_done_callback(lambda done: self._done(sha256, done))
+            task = asyncio.create_task(asyncio.to_thread(_make, target, fill))
+            self._running[name] = task
+            task.add_done_callback(lambda done: self._done(name, done))
         # Shielded: a caller that gives up does not take the package from the others.
         return await asyncio.shield(task)
 
     def path(self, sha256: str) -> Path:
         """Where `unpack` put this package, or will."""
         return self._root / sha256
+
+    def opt_path(self, layers: Sequence[str]) -> Path | None:
+        """Where `opt` put these layers, or will."""
+        return self._root / opt_name(layers) if layers else None
+
+    async def unzipped_bytes(self, sha256s: Collection[str]) -> int:
+        """The size of all these packages' files together. Raises FileNotFoundError."""
+        return sum([await asyncio.to_thread(_unzipped_bytes, self._blobs.path(sha256)) for sha256 in sha256s])
+
+    @property
+    def references(self) -> References:
+        """Who still needs which package; living environments hold theirs."""
+        return self._blobs.references
 
     def _discard_leftovers(self) -> None:
         """Remove half-made directories, and everything when the machine was started anew: unpacked files are not
@@ -160,39 +189,56 @@ class PackageStore:
 
         `in_use` must hold what stored functions name and what living environments have mounted.
         """
-        unused = [path for path in self._root.iterdir() if path.name not in in_use and path.name not in self._running
+        unused = [path.name for path in self._root.iterdir() if path.name not in in_use
                   and not path.name.startswith(".")]  # fmt: skip
-        doomed = []
-        for path in unused:
-            # Renamed at once, on the loop: an `unpack` that comes now makes a new one.
-            moved = path.with_name(_TEMPORARY + secrets.token_hex(8))
-            path.rename(moved)
-            doomed.append(moved)
-        await asyncio.to_thread(_delete_all, doomed)
+        doomed = [path for name in unused for path in self.take_away(name)]
+        await asyncio.to_thread(delete_all, doomed)
         return len(doomed)
 
+    def take_away(self, name: str) -> list[Path]:
+        """Take a folder that nobody needs out of the store, by a rename; what is to be deleted, if it was there.
 
-def _unpack(blob: Path, target: Path) -> Path:
+        An `unpack` that comes now makes a new one. One that is under way is left alone.
+        """
+        doomed = self._root / (_TEMPORARY + secrets.token_hex(8))
+        if name in self._running:
+            return []
+        try:
+            (self._root / name).rename(doomed)
+        except FileNotFoundError:
+            return []
+        return [doomed]
+
+
+def _make(target: Path, fill: Callable[[Path], None]) -> Path:
+    """A folder that is whole as soon as it has its name."""
     temporary = target.with_name(_TEMPORARY + secrets.token_hex(8))
     try:
         temporary.mkdir(mode=0o755)
-        try:
-            with zipfile.ZipFile(blob) as archive:
-                _extract(archive, temporary)
-        except FileNotFoundError:
-            raise
-        except zipfile.BadZipFile:
-            raise invalid_parameter(_BROKEN) from None
-        except OSError:
-            raise
-        except _ZIP_ERRORS:
-            raise invalid_parameter(_BROKEN) from None
+        fill(temporary)
         os.replace(temporary, target)
     except BaseException:
         if temporary.exists():
             _delete(temporary)
         raise
     return target
+
+
+def _unpack(blob: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(blob) as archive:
+            _extract(archive, folder)
+    except zipfile.BadZipFile:
+        raise invalid_parameter(_BROKEN) from None
+    except OSError:
+        raise
+    except _ZIP_ERRORS:
+        raise invalid_parameter(_BROKEN) from None
+
+
+def _unzipped_bytes(blob: Path) -> int:
+    with zipfile.ZipFile(blob) as archive:
+        return sum(entry.file_size for entry in archive.infolist())
 
 
 def _extract(archive: zipfile.ZipFile, root: Path) -> None:
@@ -231,7 +277,8 @@ def _copy(source: IO[bytes], sink: IO[bytes], limit: int) -> int:
     return copied
 
 
-def _delete_all(paths: Collection[Path]) -> None:
+def delete_all(paths: Collection[Path]) -> None:
+    """Remove what `take_away` gave. Blocks."""
     for path in paths:
         _delete(path)
 

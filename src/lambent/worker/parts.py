@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,10 +41,11 @@ class Parts:
 
     async def create_sandbox(self, environment_id: str, function: FunctionVersion,
                              on_death: Callable[[str], None]) -> Sandbox:
-        """A sandbox with this function's code, interpreter and runtime. Raises SandboxError or OSError."""
+        """A sandbox with this function's code, layers, interpreter and runtime. Raises SandboxError or OSError."""
         task = await self.packages.unpack(function.code_sha256)
+        opt = await self.packages.opt(function.layers)
         runtime = await self._runtime(function)
-        spec = layout.sandbox_spec(environment_id, function, runtime, task, self.network)
+        spec = layout.sandbox_spec(environment_id, function, runtime, task, opt, self.network)
         return await self.backend.create(spec, on_death)
 
     async def _runtime(self, function: FunctionVersion) -> PreparedRuntime:
@@ -54,8 +56,13 @@ class Parts:
             raise SandboxError(str(error)) from None
 
     def extensions(self, function: FunctionVersion) -> tuple[str, ...]:
-        """External extensions to launch. They come with layers, which functions cannot have yet."""
-        return ()
+        """External extensions to launch: the executable files in /opt/extensions, by name."""
+        opt = self.packages.opt_path(function.layers)
+        folder = opt / "extensions" if opt is not None else None
+        if folder is None or not folder.is_dir():
+            return ()
+        with os.scandir(folder) as found:
+            return tuple(sorted(entry.name for entry in found if entry.is_file() and entry.stat().st_mode & 0o111))
 
     def process_spec(self, function: FunctionVersion, sandbox: Sandbox, log_stream: str,
                      participant: str, init_type: InitType) -> ProcessSpec:
@@ -68,7 +75,8 @@ class Parts:
             command: tuple[str, ...] = (f"{places.opt}/extensions/{participant}",)
             return ProcessSpec(command, layout.extension_variables(row), places.task)
         task = self.packages.path(function.code_sha256)
-        return ProcessSpec(runtime.command(places, function, task=task, opt=None), row, places.task)
+        opt = self.packages.opt_path(function.layers)
+        return ProcessSpec(runtime.command(places, function, task=task, opt=opt), row, places.task)
 
     def complain(self, line: str) -> None:
         """One line for the operator."""

@@ -10,9 +10,10 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
-from lambent.control.code_source import store_code
-from lambent.control.configuration import Configuration, merged, shown, updating
+from lambent.control.code_source import stored
+from lambent.control.configuration import merged, shown, updating
 from lambent.control.context import Answer, Context, Params, operation
+from lambent.control.layering import check_size, find_layers
 from lambent.control.operations.versions import check_revision
 from lambent.control.publication import check_settled, published
 from lambent.control.rules import check_code, check_settings
@@ -30,22 +31,34 @@ async def update_function_code(context: Context, params: Params) -> Answer:
     if params.get("DryRun"):
         return shown(function, function.latest, named.qualifier)
     content = params["ZipFile"]
-    sha256 = await store_code(context, content)
+    async with stored(context, content) as sha256:
+        await check_size(context, sha256, function.latest.layers)
 
-    def change(before: Configuration) -> Configuration:
-        before["CodeSize"] = len(content)
-        if "Architectures" in params:
-            before["Architectures"] = params["Architectures"]
-        return before
+        def change(before: Version) -> Version:
+            configuration = {**before.configuration, "CodeSize": len(content)}
+            if "Architectures" in params:
+                configuration["Architectures"] = params["Architectures"]
+            return replace(before, configuration=configuration, code_sha256=sha256)
 
-    return await _update(context, named, params, change, sha256)
+        return await _update(context, named, params, change)
 
 
 @operation("UpdateFunctionConfiguration")
 async def update_function_configuration(context: Context, params: Params) -> Answer:
     named = _named(context, params, "UpdateFunctionConfiguration")
     check_settings(params)
-    return await _update(context, named, params, lambda before: merged(before, params), None)
+    layering = find_layers(context, params.get("Layers", ()))
+    with context.store.blobs.references.held(layering.digests):
+        if layering.digests:
+            await check_size(context, _changeable(context, named, params).latest.code_sha256, layering.digests)
+
+        def change(before: Version) -> Version:
+            configuration = merged(before.configuration, params)
+            if "Layers" not in params:
+                return replace(before, configuration=configuration)
+            return replace(before, configuration=layering.applied(configuration), layers=layering.digests)
+
+        return await _update(context, named, params, change)
 
 
 def _named(context: Context, params: Params, action: str) -> FunctionName:
@@ -56,13 +69,12 @@ def _named(context: Context, params: Params, action: str) -> FunctionName:
 
 
 async def _update(context: Context, named: FunctionName, params: Params,
-                  change: Callable[[Configuration], Configuration], sha256: str | None) -> Answer:
+                  change: Callable[[Version], Version]) -> Answer:
     def decide() -> Change[tuple[Function, Version, bool]]:
         before = _changeable(context, named, params)
-        latest = before.latest
-        configuration = updating(change(dict(latest.configuration)), context.clock.wall())
-        version = replace(latest, code_sha256=sha256 or latest.code_sha256, configuration=configuration,
-                          generation=uuid.uuid4().hex)  # fmt: skip
+        changed = change(before.latest)
+        configuration = updating(dict(changed.configuration), context.clock.wall())
+        version = replace(changed, configuration=configuration, generation=uuid.uuid4().hex)
         function = before.with_version(version)
         if params.get("Publish"):
             function, version = published(function, context.clock.wall())

@@ -9,9 +9,10 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from lambent.control.code_source import store_code
+from lambent.control.code_source import stored
 from lambent.control.configuration import begun, initial, listed, shown
 from lambent.control.context import Answer, Context, Params, operation
+from lambent.control.layering import check_size, find_layers
 from lambent.control.operations.versions import delete_version, in_order, order
 from lambent.control.pages import next_marker, read_marker, size
 from lambent.control.publication import published
@@ -33,21 +34,25 @@ async def create_function(context: Context, params: Params) -> Answer:
     if named.qualifier is not None:
         raise invalid_parameter("A function is created without a qualifier in its name.")
     check_create(params)
-    configuration = initial(name, params)
+    layering = find_layers(context, params.get("Layers", ()))
+    configuration = layering.applied(initial(name, params))
     _check_absent(context, named)
     content = params["Code"]["ZipFile"]
-    sha256 = await store_code(context, content)
-    configuration["CodeSize"] = len(content)
-    version = Version(LATEST, sha256, begun(configuration, context.clock.wall()), uuid.uuid4().hex)
-    function = Function(*named.key, {LATEST: version}, dict(params.get("Tags", {})))
-    if params.get("Publish"):
-        function, version = published(function, context.clock.wall())
+    with context.store.blobs.references.held(layering.digests):
+        async with stored(context, content) as sha256:
+            await check_size(context, sha256, layering.digests)
+            configuration["CodeSize"] = len(content)
+            version = Version(LATEST, sha256, begun(configuration, context.clock.wall()), uuid.uuid4().hex,
+                              layers=layering.digests)  # fmt: skip
+            function = Function(*named.key, {LATEST: version}, dict(params.get("Tags", {})))
+            if params.get("Publish"):
+                function, version = published(function, context.clock.wall())
 
-    def decide() -> Change[Function]:
-        _check_absent(context, named)
-        return context.store.functions.save(function)
+            def decide() -> Change[Function]:
+                _check_absent(context, named)
+                return context.store.functions.save(function)
 
-    await context.store.change(decide)
+            await context.store.change(decide)
     for number in function.versions:
         context.activation.begin(function, number)
     return shown(function, version)

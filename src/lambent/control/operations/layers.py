@@ -1,0 +1,161 @@
+"""Layers and their versions: published, shown, listed, deleted.
+
+What a function does with them is in `control/layering.py`. Facts: fact sheet 9.6, 18.1, 20.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+from lambent.clock import lambda_time
+from lambent.control.code_source import stored
+from lambent.control.context import Answer, Context, Params, not_served, operation
+from lambent.control.layering import not_yours
+from lambent.control.pages import page
+from lambent.errors import ApiError, invalid_parameter, not_found
+from lambent.names import LayerName, parse_layer, validation_error
+from lambent.store.layers import LayerVersion
+from lambent.store.writer import Change
+
+_GIVEN = ("CompatibleRuntimes", "LicenseInfo", "CompatibleArchitectures")
+
+
+@operation("PublishLayerVersion")
+async def publish_layer_version(context: Context, params: Params) -> Answer:
+    named = _named(context, params, "PublishLayerVersion")
+    content = _content(params["Content"])
+    shown = {"Description": params.get("Description", ""), "CreatedDate": lambda_time(context.clock.wall()),
+             "CodeSize": len(content), **{member: params[member] for member in _GIVEN if member in params}}  # fmt: skip
+    async with stored(context, content) as sha256:
+
+        def decide() -> Change[LayerVersion]:
+            number = context.store.layers.get(*named.key).next_version
+            return context.store.layers.add(LayerVersion(*named.key, number, sha256, shown))
+
+        version = await context.store.change(decide)
+    return _whole(context, version)
+
+
+def _content(given: Params) -> bytes:
+    from_bucket = [member for member in ("S3Bucket", "S3Key", "S3ObjectVersion") if member in given]
+    if "ZipFile" not in given:
+        if from_bucket:
+            raise not_served("Code from S3; send the zip itself as ZipFile")
+        raise invalid_parameter("Please provide a source for the layer's content.")
+    if from_bucket:
+        raise invalid_parameter("Please do not provide other Content parameters when providing a ZipFile.")
+    content: bytes = given["ZipFile"]
+    return content
+
+
+@operation("GetLayerVersion")
+def get_layer_version(context: Context, params: Params) -> Answer:
+    return _whole(context, _version(context, _named(context, params, "GetLayerVersion"), params["VersionNumber"]))
+
+
+@operation("GetLayerVersionByArn")
+def get_layer_version_by_arn(context: Context, params: Params) -> Answer:
+    arn = params["Arn"]
+    try:
+        named = _reachable(context, arn, "GetLayerVersion")
+    except ValueError:
+        raise _missing() from None
+    if named.version is None:
+        raise validation_error([f"Value '{arn}' at 'arn' failed to satisfy constraint: the ARN has no version"])
+    return _whole(context, _version(context, named, named.version))
+
+
+def _version(context: Context, named: LayerName, number: int) -> LayerVersion:
+    if number < 1:
+        raise invalid_parameter("Layer Version Cannot be less than 1")
+    version = context.store.layers.get(*named.key).versions.get(number)
+    if version is None:
+        raise _missing()
+    return version
+
+
+@operation("ListLayers")
+def list_layers(context: Context, params: Params) -> Answer:
+    names, more = page(_matching_names(context, params), lambda name: name, params)
+    layers = []
+    for name in names:
+        latest = next(_matching(_newest_first(context, LayerName(context.account, context.region, name)), params))
+        layers.append({"LayerName": name, "LayerArn": latest.arn.rpartition(":")[0],
+                       "LatestMatchingVersion": _row(latest)})  # fmt: skip
+    return {"Layers": layers, **more}
+
+
+def _matching_names(context: Context, params: Params) -> Iterable[str]:
+    for name in context.store.layers.names(context.account, context.region):
+        versions = _newest_first(context, LayerName(context.account, context.region, name))
+        if any(True for _ in _matching(versions, params)):
+            yield name
+
+
+@operation("ListLayerVersions")
+def list_layer_versions(context: Context, params: Params) -> Answer:
+    found = _matching(_newest_first(context, _named(context, params, "ListLayerVersions")), params)
+    versions, more = page(found, lambda version: str(10**19 - version.version), params)
+    return {"LayerVersions": [_row(version) for version in versions], **more}
+
+
+@operation("DeleteLayerVersion")
+async def delete_layer_version(context: Context, params: Params) -> Answer:
+    """A version that is not there is deleted already. Functions that have it keep it."""
+    named = _named(context, params, "DeleteLayerVersion")
+    number = params["VersionNumber"]
+    if number < 1:
+        raise invalid_parameter("Layer Version Cannot be less than 1")
+
+    def decide() -> Change[None]:
+        version = context.store.layers.get(*named.key).versions.get(number)
+        return context.store.layers.remove(version) if version is not None else Change((), lambda: None)
+
+    await context.store.change(decide)
+    return None
+
+
+def _named(context: Context, params: Params, action: str) -> LayerName:
+    return _reachable(context, params["LayerName"], action)
+
+
+def _reachable(context: Context, text: str, action: str) -> LayerName:
+    """The layer that a caller named, if it may be this caller's. Raises ApiError, ValueError for AWS's own layers."""
+    named = parse_layer(text, account=context.account, region=context.region)
+    if named.region != context.region:
+        raise not_found(f"Layers from '{named.region}' are not reachable in this region ('{context.region}')")
+    if named.account != context.account:
+        raise not_yours(context, text, action)
+    return named
+
+
+def _newest_first(context: Context, named: LayerName) -> list[LayerVersion]:
+    versions = context.store.layers.get(*named.key).versions
+    return [versions[number] for number in sorted(versions, reverse=True)]
+
+
+def _matching(versions: Iterable[LayerVersion], params: Params) -> Any:
+    """Those that say they are compatible with the runtime and the architecture that were asked for."""
+    runtime, architecture = params.get("CompatibleRuntime"), params.get("CompatibleArchitecture")
+    return (version for version in versions
+            if (runtime is None or runtime in version.shown.get("CompatibleRuntimes", ()))
+            and (architecture is None or architecture in version.shown.get("CompatibleArchitectures", ())))  # fmt: skip
+
+
+def _row(version: LayerVersion) -> dict[str, Any]:
+    """LayerVersionsListItem."""
+    shown = {member: value for member, value in version.shown.items() if member != "CodeSize"}
+    return {"LayerVersionArn": version.arn, "Version": version.version, **shown}
+
+
+def _whole(context: Context, version: LayerVersion) -> dict[str, Any]:
+    """GetLayerVersionResponse."""
+    content = {"Location": context.links.make(version.code_sha256), "CodeSize": version.shown["CodeSize"],
+               "CodeSha256": base64.b64encode(bytes.fromhex(version.code_sha256)).decode()}  # fmt: skip
+    return {"Content": content, "LayerArn": version.arn.rpartition(":")[0], **_row(version)}
+
+
+def _missing() -> ApiError:
+    return not_found("The resource you requested does not exist.")
