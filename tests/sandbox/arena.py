@@ -167,6 +167,7 @@ class Arena:
     kind: str  #: process, namespace or rootless
     options: dict[str, Any] = field(default_factory=dict)
     uvloop: bool = True
+    before: Callable[[], None] | None = None  #: for rootless: what root arranges in the child
 
     @property
     def isolating(self) -> bool:
@@ -189,7 +190,7 @@ class Arena:
             if self.kind == "rootless" and os.geteuid() == 0:
                 os.chown(folder, NOBODY, NOBODY)
                 os.chown(folder / "task", NOBODY, NOBODY)
-                _play_in_child(lambda: self._play(instance, folder, scenario, options), NOBODY)
+                _play_in_child(lambda: self._play(instance, folder, scenario, options), NOBODY, self.before)
             else:
                 self._play(instance, folder, scenario, options)
             after = _left(instance, folder)
@@ -219,13 +220,15 @@ class Arena:
             runner.run(whole())
 
 
-def _play_in_child(play: Callable[[], None], uid: int) -> None:
-    """In a forked child, since a process cannot become root again."""
+def _play_in_child(play: Callable[[], None], uid: int, before: Callable[[], None] | None = None) -> None:
+    """In a forked child, since a process cannot become root again. `before` is done in it while it still is root."""
     reading, writing = os.pipe()
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
         try:
+            if before is not None:
+                before()
             os.setgroups([])
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,37 @@ def test_a_v2_group_is_limited_measured_frozen_and_removed(tmp_path: Path, kerne
     assert group.remove() == [] and not folder.exists()
     groups.remove()
     assert not parent.exists()
+
+
+def test_a_server_inside_its_delegated_group_moves_aside_and_back(
+    tmp_path: Path, kernel: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "v2"
+    root.mkdir()
+    inside = {"server"}
+    real_write = cgroup._write
+
+    def write(path: Path, text: str) -> None:
+        if path == root / "cgroup.subtree_control" and text.startswith("+") and inside:
+            raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+        if path.name == "cgroup.procs" and text == str(os.getpid()):
+            (inside.add if path.parent == root else inside.discard)("server")
+        real_write(path, text)
+
+    monkeypatch.setattr(cgroup, "_write", write)
+    groups = cgroup.Groups("i", cgroup.Layout({}, root, frozenset({"memory", "cpu", "pids"})), 1 << 30)
+    groups.prepare()
+    assert groups.layout.missing() == [] and not inside
+    assert (root / "lambent-i-server" / "cgroup.procs").read_text() == str(os.getpid())
+    groups.remove()
+    assert inside and not (root / "lambent-i-server").exists() and not (root / "lambent-i").exists()
+
+    inside.add("a shell")  # somebody else is there too: no controllers, said, and nothing left
+    groups = cgroup.Groups("i", cgroup.Layout({}, root, frozenset({"memory", "cpu", "pids"})), 1 << 30)
+    groups.prepare()
+    assert [line.split()[1] for line in groups.layout.missing()] == ["memory", "cpu", "pids"]
+    assert groups.folders() == [root / "lambent-i"] and not (root / "lambent-i-server").exists()
+    groups.remove()
 
 
 def test_a_group_that_exists_is_not_taken_over_nor_removed(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ import pytest
 
 from lambent.core.model import ExitStatus
 from lambent.sandbox.base import SandboxError
-from lambent.sandbox.namespace import cgroup, plan
+from lambent.sandbox.namespace import cgroup, mounts, plan
 from sandbox.arena import (
     ARENAS,
     GIB,
+    NOBODY,
     PYTHON,
     Arena,
     Stage,
@@ -205,6 +206,37 @@ def test_without_control_groups_the_backend_says_what_is_missing() -> None:
     ROOTLESS.play(scenario)
 
 
+def test_a_delegated_group_freezes_without_root() -> None:
+    unified = cgroup.detect_here().unified
+    if os.geteuid() or unified is None:
+        pytest.skip("needs root and a v2 tree")
+    delegated = unified / f"delegated-{os.getpid()}"
+
+    def enter() -> None:
+        delegated.mkdir()
+        for path in (delegated, delegated / "cgroup.procs", delegated / "cgroup.subtree_control"):
+            os.chown(path, NOBODY, NOBODY)
+        (delegated / "cgroup.procs").write_text(str(os.getpid()))
+
+    async def scenario(stage: Stage) -> None:
+        assert "SIGSTOP" not in "".join(stage.backend.limits_said)
+        sandbox = await stage.create()
+        guest = await shell(sandbox, f"({BUSY}) & echo up; {BUSY}")
+        assert await guest.line() == "up"
+        sandbox.freeze()
+        assert await eventually(sandbox.is_frozen)
+        assert mounts.read_text(f"/proc/{guest.pid}/cgroup").count(delegated.name) == 1
+        await sandbox.kill()
+        guest.close()
+        await sandbox.destroy("test")
+
+    try:
+        Arena("delegated", "rootless", before=enter).play(scenario)
+    finally:
+        if delegated.exists():
+            delegated.rmdir()
+
+
 def test_a_guest_sees_its_own_size(arena: Arena) -> None:
     async def scenario(stage: Stage) -> None:
         sandbox = await stage.create(memory_mib=512)
@@ -371,7 +403,7 @@ def test_a_launcher_that_died_is_started_again(arena: Arena) -> None:
     async def scenario(stage: Stage) -> None:
         first = await stage.create()
         os.kill(stage.backend._launcher._pid, signal.SIGKILL)
-        os.waitid(os.P_PID, stage.backend._launcher._pid, os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, stage.backend._launcher._pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222
         second = await stage.create()
         assert await output(first, "echo one") + await output(second, "echo two") == "one\ntwo\n"
         await first.destroy("test")

@@ -17,6 +17,7 @@ from pathlib import Path
 from lambent import settings
 from lambent.sandbox.base import SandboxBackend, SandboxError
 from lambent.sandbox.namespace import OLDEST_KERNEL, NamespaceBackend, cgroup, mounts, plan, seccomp
+from lambent.sandbox.namespace.layout import is_privileged
 from lambent.sandbox.process import ProcessBackend
 
 
@@ -84,7 +85,7 @@ sys.exit(libc.unshare(int(sys.argv[1])) and ctypes.get_errno())
 
 
 def _namespaces() -> list[Capability]:
-    privileged = os.geteuid() == 0
+    privileged = is_privileged()
     found = []
     for name, flag in _NAMESPACES:
         error = _unshare(flag if privileged else flag | plan.NEW_USER)
@@ -135,7 +136,7 @@ def _controller(layout: cgroup.Layout, name: str) -> Capability:
         return Capability(f"{name} limit", True, f"cgroup v1 at {layout.v1[name]}")
     if layout.unified is not None and name in layout.unified_controllers:
         return Capability(f"{name} limit", True, f"cgroup v2 at {layout.unified}")
-    if os.geteuid() == 0:
+    if is_privileged():
         return Capability(f"{name} limit", False, "no such controller", "mount the controller, or boot with cgroup v2")
     remedy = "run as root, or delegate: systemd-run --user --scope -p Delegate=yes lambent up"
     return Capability(f"{name} limit", False, "not delegated to this user", remedy)
@@ -152,7 +153,7 @@ def _freeze(layout: cgroup.Layout) -> Capability:
 def _tmp() -> Capability:
     search = settings.inherited_environment().get("PATH", os.defpath) + ":/usr/sbin:/sbin"
     lacking = []
-    if os.geteuid() != 0:
+    if not is_privileged():
         lacking.append("root")
     if not os.access("/dev/loop-control", os.R_OK):
         lacking.append("loop devices")

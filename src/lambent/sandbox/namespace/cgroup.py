@@ -17,7 +17,7 @@ import os
 import select
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lambent import limits
@@ -41,6 +41,9 @@ class _Files:
     oom_kills: str  #: a file with a line `oom_kill <count>`
     quota: str
 
+
+#: room for every process that a group may have, each a line of at most eight characters
+_PIDS_BYTES = limits.PROCESSES * 8
 
 _V1 = _Files("memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control", "cpu.cfs_quota_us")
 _V2 = _Files("memory.current", "memory.peak", "memory.events", "cpu.max")
@@ -73,6 +76,7 @@ class Groups:
         self._name = f"lambent-{instance}"
         self.layout = layout
         self._cap_bytes = memory_cap_bytes
+        self._aside: Path | None = None  #: where the server moved, so that v2 controllers could be enabled
         self._refusals = 0
         self._refusal_fd = -1  #: v1: an eventfd that counts allocations refused by the cap itself
         self.v1_memory = "memory" in layout.v1
@@ -97,8 +101,9 @@ class Groups:
     def prepare(self) -> None:
         """Make the parents, after removing what a dead server of this instance left. Raises SandboxError."""
         self.remove_leftovers()
+        self.remove()
+        self._enable_at_the_top()
         try:
-            self._enable(self.layout.unified)
             for path in self.folders():
                 path.mkdir(exist_ok=True)
             self._enable(self.folder("unified"))
@@ -109,6 +114,37 @@ class Groups:
         except OSError as error:
             self.remove()
             raise SandboxError(f"cannot prepare control groups: {error.filename}: {error.strerror}") from error
+
+    def _enable_at_the_top(self) -> None:
+        """Let children of the v2 folder have controllers, or do without and let `missing` say so.
+
+        Only a folder without processes may: where the server itself is in it, as in a delegated scope, it moves into
+        a group beside the parent's.
+        """
+        top = self.layout.unified
+        try:
+            self._enable(top)
+        except OSError:
+            assert top is not None
+            try:
+                self._aside = top / f"{self._name}-server"
+                self._aside.mkdir(exist_ok=True)
+                _write(self._aside / "cgroup.procs", str(os.getpid()))
+                self._enable(top)
+            except OSError:
+                self._come_back()
+                self.layout = replace(self.layout, unified_controllers=frozenset())
+
+    def _come_back(self) -> None:
+        """Undo the move of the server, which needs the folder without controllers again."""
+        top, aside, self._aside = self.layout.unified, self._aside, None
+        if top is not None and aside is not None:
+            for name in self.layout.unified_controllers:
+                with contextlib.suppress(OSError):
+                    _write(top / "cgroup.subtree_control", "-" + name)
+            with contextlib.suppress(OSError):
+                _write(top / "cgroup.procs", str(os.getpid()))
+                aside.rmdir()
 
     def _enable(self, folder: Path | None) -> None:
         wanted = [name for name in _CONTROLLERS if name in self.layout.unified_controllers]
@@ -159,6 +195,7 @@ class Groups:
         for path in self.folders():
             with contextlib.suppress(OSError):
                 path.rmdir()
+        self._come_back()
 
 
 class Group:
@@ -202,6 +239,7 @@ class Group:
         self._open_one("cpu_stat", unified, "cpu.stat")
         self._open_one("freeze", unified, "cgroup.freeze", os.O_WRONLY)
         self._open_one("events", unified, "cgroup.events")
+        self._open_one("procs", unified or self._folders[0], "cgroup.procs")
         if "cpu_stat" not in self._fds:
             self._open_one("cpu_ns", accounting, "cpuacct.usage")
         if "freeze" not in self._fds:
@@ -262,14 +300,14 @@ class Group:
         return None if nanoseconds is None else nanoseconds // 1000
 
     def pids(self) -> tuple[int, ...]:
-        return tuple(_pids(self._folders[0])) if self._folders else ()
+        return tuple(map(int, self._pread("procs", _PIDS_BYTES).split()))
 
-    def _pread(self, name: str) -> str:
+    def _pread(self, name: str, size: int = 4096) -> str:
         fd = self._fds.get(name)
         if fd is None:
             return ""
         try:
-            return os.pread(fd, 4096, 0).decode()
+            return os.pread(fd, size, 0).decode()
         except OSError:
             return ""  # the group is gone
 

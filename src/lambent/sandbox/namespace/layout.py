@@ -66,11 +66,16 @@ def detect(mountinfo: str, own: str, privileged: bool, writable: Callable[[Path]
     return Layout(v1, unified, frozenset(read(unified / "cgroup.controllers").split()))
 
 
+def is_privileged() -> bool:
+    """Root of the host, not of a user namespace that somebody else made (a rootless container)."""
+    return os.geteuid() == 0 and read(Path("/proc/self/uid_map")).split() == ["0", "0", "4294967295"]
+
+
 def detect_here() -> Layout:
     return detect(
         read(Path("/proc/self/mountinfo")),
         read(Path("/proc/self/cgroup")),
-        os.geteuid() == 0,
+        is_privileged(),
         lambda path: os.access(path, os.W_OK) and os.access(path / "cgroup.procs", os.W_OK),
     )
 

@@ -13,6 +13,7 @@ import platform
 from pathlib import Path
 
 from lambent.sandbox.namespace import plan, seccomp
+from lambent.sandbox.namespace.layout import is_privileged
 
 _TOP = ("bin", "lib", "lib32", "lib64", "libx32", "sbin", "usr")
 _ETC = (
@@ -39,7 +40,7 @@ def look(stage: Path) -> plan.Host:
         elif path.is_file():
             files.append(name)
     return plan.Host(
-        privileged=os.geteuid() == 0,
+        privileged=is_privileged(),
         stage=str(stage),
         uid=os.geteuid(),
         gid=os.getegid(),
