@@ -1,25 +1,29 @@
 """HTTP/1.1 for servers: our own protocol on httptools, one object per connection, no task per request.
 
-Used by the API edge and by the Runtime API inside environments. It parses, keeps pipelined requests in order, bounds
-what a peer may send (a body over the limit is read, dropped and flagged), and writes head and body of an answer in
-one go, since a split write costs the official runtime client 40 ms of delayed ACK.
+Used by the API edge and by the Runtime API inside environments. It keeps pipelined requests in order, and writes head
+and body of an answer in one go, since a split write costs the official runtime client 40 ms of delayed ACK.
+
+What a peer can make us hold is bounded: nothing more is read while a request waits for its turn or answers wait for the
+peer to read them; connections may share a `Budget` of bytes; the bounds of one request stand in `http1_parse`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import traceback
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-import httptools
+from lambent.http1_parse import Budget, Reader
 
-#: Headers and request line together (AWS: 1 MB).
-MAX_HEAD_BYTES = 1024 * 1024
-#: A request that was not complete this long after its first byte is given up (slow-loris).
+#: A request that was not complete this long after its first byte is given up (slow-loris), and so is a peer that has
+#: read nothing of an answer for this long.
 REQUEST_TIMEOUT_S = 60.0
+#: How long a peer that still sends may take to see why nothing more is read. A close at once would be a reset to it.
+LINGER_S = 1.0
 
 
 class Request:
@@ -28,7 +32,8 @@ class Request:
     `respond` may be called once, at any later time; if the peer has gone, it does nothing.
     """
 
-    __slots__ = ("_connection", "body", "headers", "keep_alive", "method", "oversize", "path", "query", "responded")
+    __slots__ = ("_connection", "body", "charge", "headers", "keep_alive", "method", "oversize", "path", "query",
+                 "responded")  # fmt: skip
 
     def __init__(self, connection: Connection, method: str, path: str, query: str,
                  headers: dict[str, str], body: bytes, keep_alive: bool) -> None:
@@ -40,6 +45,7 @@ class Request:
         self.body = body
         self.keep_alive = keep_alive
         self.oversize = 0  #: bytes that came, when they were over the limit; `body` is then empty
+        self.charge = 0  #: bytes of the budget that the body takes
         self.responded = False
 
     @property
@@ -56,6 +62,11 @@ class Request:
     def gone(self) -> bool:
         """True once the peer has hung up."""
         return self._connection.closed
+
+    def drop_body(self) -> None:
+        """The body is not needed any more, although the answer may be long in coming."""
+        self.body = b""
+        self._connection.settle(self)
 
     def respond(self, status: int, body: bytes = b"", headers: tuple[tuple[str, str], ...] = (),
                 content_type: str | None = "application/json") -> None:
@@ -94,14 +105,14 @@ _NAMES = {
 def render(status: int, body: bytes, headers: tuple[tuple[str, str], ...], content_type: str | None,
            *, keep_alive: bool = True, head_only: bool = False) -> bytes:
     """A response as bytes. Raises ValueError for a header that would break the message apart."""
-    parts = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n".encode()]
+    lines = [f"{name}: {value}" for name, value in headers]
     bodiless = status == 204 or status == 304 or status < 200
     if content_type is not None and not bodiless:
-        parts.append(f"Content-Type: {content_type}\r\n".encode("latin-1"))
-    for name, value in headers:
-        line = f"{name}: {value}"
+        lines.insert(0, f"Content-Type: {content_type}")
+    parts = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n".encode()]
+    for line in lines:
         if "\r" in line or "\n" in line or "\0" in line:
-            raise ValueError(f"header {name!r} holds a line break")
+            raise ValueError(f"header {line.partition(':')[0]!r} holds a line break")
         parts.append(line.encode("utf-8") + b"\r\n")
     if not bodiless:
         parts.append(b"Content-Length: %d\r\n" % len(body))
@@ -117,40 +128,43 @@ class Connection(asyncio.Protocol):
     """One client connection. Requests on it are handled one after the other."""
 
     __slots__ = (
-        "_body", "_body_bytes", "_current", "_failed", "_head_bytes", "_headers", "_held", "_limit", "_loop",
-        "_on_close", "_on_request", "_parser", "_parsing", "_reading", "_refuse", "_target", "_timeout_s", "_timer",
-        "_transport", "_waiting", "closed", "context", "local", "peer",
+        "_budget", "_clogged", "_continue_due", "_current", "_ended", "_failure", "_held", "_loop", "_on_close",
+        "_on_request", "_parsing", "_paused", "_reader", "_refuse", "_stall", "_timeout_s", "_timer", "_transport",
+        "_unread_bytes", "_waiting", "closed", "local", "peer",
     )  # fmt: skip
 
     def __init__(self, on_request: Handler, loop: asyncio.AbstractEventLoop, body_limit: int,
                  on_close: Callable[[Connection], None] | None = None,
                  refuse: Callable[[Connection], str | None] | None = None,
-                 timeout_s: float | None = REQUEST_TIMEOUT_S) -> None:
+                 timeout_s: float | None = REQUEST_TIMEOUT_S, budget: Budget | None = None) -> None:
         self._on_request = on_request
         self._on_close = on_close
         self._refuse = refuse
         self._loop = loop
-        self._limit = body_limit
         self._timeout_s = timeout_s
-        self._parser: Any = httptools.HttpRequestParser(self)
+        self._budget = budget
+        self._reader = Reader(self._complete, self._fail, self._expected, body_limit, budget)
         self._transport: Any = None
-        self._target = b""
-        self._headers: dict[str, str] = {}
-        self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._head_bytes = 0
-        self._failed = False
-        self._reading = False
-        self._parsing = False
-        self._held = b""  #: an answer that waits for the next one; only while a later request is parsed or pending
-        self._timer: asyncio.TimerHandle | None = None
         self._current: Request | None = None
         self._waiting: deque[Request] = deque()
+        self._parsing = False
+        self._held = b""  #: an answer that waits for the next one; only while a later request is parsed or pending
+        self._failure = b""  #: what the peer is told last, after the answers that come before
+        self._ended = False  #: the last answer was written
+        self._continue_due = False  #: the peer waits for leave to send its body
+        self._clogged = False  #: the peer does not read its answers
+        self._unread_bytes = 0  #: bytes of answers that are charged to the budget
+        self._paused = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
         self.closed = False
         self.peer: tuple[str, int] = ("", 0)
         self.local: tuple[str, int] = ("", 0)
-        #: free for the owner of the server (the Runtime API keeps the environment's driver here)
-        self.context: Any = None
+
+    @property
+    def idle(self) -> bool:
+        """No request is being read or answered."""
+        return self._current is None and not self._reader.reading and not self._clogged
 
     # asyncio.Protocol
 
@@ -165,11 +179,15 @@ class Connection(asyncio.Protocol):
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._refuse is not None and self._refuse(self) is not None:
-            self._transport.abort()
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self._stop_timer()
+        self.resume_writing()
+        self._reader.forget()
+        for request in self._waiting:
+            self.settle(request)
         self._waiting.clear()
         if self._on_close is not None:
             self._on_close(self)
@@ -178,90 +196,87 @@ class Connection(asyncio.Protocol):
         return False
 
     def data_received(self, data: bytes) -> None:
-        if self._failed:
+        if self.closed or self._ended:
             return
         self._parsing = True
         try:
-            self._parser.feed_data(data)
-            if self._reading and self._timer is None and self._timeout_s is not None:
-                self._timer = self._loop.call_later(self._timeout_s, self._give_up)
-        except httptools.HttpParserUpgrade:
-            self._fail(400, b'{"message":"Upgrade is not supported"}')
-        except httptools.HttpParserError:
-            self._fail(400, b'{"message":"Bad Request"}')
+            self._reader.feed(data)
         finally:
             self._parsing = False
             if self._held and self._current is None and not self.closed:
                 self._flush()
+        self._pace()
 
-    # httptools callbacks
+    # requests
 
-    def on_message_begin(self) -> None:
-        self._reading = True
-        self._target = b""
-        self._headers = {}
-        self._body = []
-        self._body_bytes = 0
-        self._head_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        self._target += url
-        self._count_head(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value))
-        key = _NAMES.get(name) or name.decode("latin-1").lower()
-        text = value.decode("latin-1")
-        headers = self._headers
-        if key in headers:
-            text = headers[key] + ("; " if key == "cookie" else ",") + text
-        headers[key] = text
-
-    def on_headers_complete(self) -> None:
-        if self._headers.get("expect", "").lower() == "100-continue" and not self._failed:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
-        if self._body_bytes <= self._limit:
-            self._body.append(body)
-        else:
-            self._body.clear()  # read on, so that the peer can be answered, and keep nothing
-
-    def on_message_complete(self) -> None:
-        if self._failed:
+    def _complete(self) -> None:
+        reader = self._reader
+        if self._ended:
             return
-        self._reading = False
+        self._continue_due = False
         self._stop_timer()
-        path, _, query = self._target.decode("latin-1").partition("?")
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body = []
-        request = Request(self, self._parser.get_method().decode("ascii"), path, query, self._headers, body,
-                          self._parser.should_keep_alive())
-        if self._body_bytes > self._limit:
-            request.oversize = self._body_bytes
-        if self._current is None:
+        path, query = reader.target
+        request = Request(self, reader.method, path, query, reader.headers, bytes(reader.body), reader.keep_alive)
+        request.oversize = reader.oversize
+        request.charge, reader.charge, reader.body = reader.charge, 0, b""
+        if self._current is None and not self._waiting and not self._clogged:
             self._current = request
-            self._on_request(request)
+            self._handle(request)
         else:
             self._waiting.append(request)
-            if len(self._waiting) >= 16:
-                self._transport.pause_reading()
+
+    def _handle(self, request: Request) -> None:
+        if self.closed:
+            self.settle(request)
+            return
+        try:
+            self._on_request(request)
+        except Exception:  # our fault; the parser would make it the peer's
+            traceback.print_exc()
+            request.respond(500, b'{"message":"Internal Server Error"}')
+
+    def _expected(self) -> None:
+        self._continue_due = True
+        self._say_continue()
+
+    def _fail(self, status: int, message: str) -> None:
+        """Read no further; say why once every request that came before is answered."""
+        self._stop_timer()
+        self._failure = render(status, f'{{"message":"{message}"}}'.encode(), (), "application/json", keep_alive=False)
+        self._advance()
+
+    def _advance(self) -> None:
+        """Once an answer is out: the next request, or what is to be said when there is none."""
+        if self._clogged or self._current is not None or self._ended or self.closed:
+            return
+        if self._waiting:
+            self._current = self._waiting.popleft()
+            self._loop.call_soon(self._handle, self._current)
+        elif self._failure:
+            self._linger()
+        else:
+            self._say_continue()
+
+    def _say_continue(self) -> None:
+        if self._continue_due and self._current is None and not self._waiting:
+            self._continue_due = False
+            self._held += b"HTTP/1.1 100 Continue\r\n\r\n"
+            self._flush()
 
     # answers
 
     def send(self, request: Request, status: int, body: bytes, headers: tuple[tuple[str, str], ...],
              content_type: str | None) -> None:
-        if not self.closed:
-            try:
-                message = render(status, body, headers, content_type, keep_alive=request.keep_alive,
-                                 head_only=request.method == "HEAD")
-            except (ValueError, UnicodeEncodeError):
-                message = render(502, b'{"message":"Internal Server Error"}', (), "application/json",
-                                 keep_alive=request.keep_alive)
-            self.send_raw(request, message)
+        try:
+            message = render(status, body, headers, content_type, keep_alive=request.keep_alive,
+                             head_only=request.method == "HEAD")
+        except ValueError:
+            message = render(502, b'{"message":"Internal Server Error"}', (), "application/json",
+                             keep_alive=request.keep_alive, head_only=request.method == "HEAD")
+        self.send_raw(request, message)
 
     def send_raw(self, request: Request, message: bytes, may_wait: bool = False) -> None:
+        self.settle(request)
         if self.closed:
             return
         if may_wait and request.keep_alive and (self._parsing or self._waiting):
@@ -272,46 +287,91 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.write(message)
         self._current = None
-        if not request.keep_alive:
-            self._transport.close()
-        elif self._waiting:
-            following = self._waiting.popleft()
-            if len(self._waiting) == 8:
-                self._transport.resume_reading()
-            self._current = following
-            self._loop.call_soon(self._on_request, following)
+        if request.keep_alive:
+            self._advance()
+            self._pace()
+        else:
+            self._end()
+
+    def settle(self, request: Request) -> None:
+        """The request's body is held no more."""
+        if request.charge and self._budget is not None:
+            self._budget.give_back(request.charge)
+        request.charge = 0
+
+    def abort(self) -> None:
+        """Drop the connection at once, with every request that waits on it."""
+        if self._transport is not None and not self.closed:
+            self.closed = True
+            self._transport.abort()
 
     def _flush(self) -> None:
         held, self._held = self._held, b""
         self._transport.write(held)
 
-    def abort(self) -> None:
-        """Drop the connection at once."""
-        if self._transport is not None and not self.closed:
-            self._transport.abort()
-
-    def file_descriptor(self) -> int:
-        sock = self._transport.get_extra_info("socket")
-        return int(sock.fileno())
-
-    # limits
-
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._fail(431, b'{"message":"Request Header Fields Too Large"}')
-
-    def _give_up(self) -> None:
-        self._fail(408, b'{"message":"Request Timeout"}')
-
-    def _fail(self, status: int, body: bytes) -> None:
-        if self._failed or self.closed:
-            return
-        self._failed = True
+    def _end(self) -> None:
+        self._ended = True
         self._stop_timer()
-        self._held += render(status, body, (), "application/json", keep_alive=False)
-        self._flush()
         self._transport.close()
+
+    def _linger(self) -> None:
+        """Say why nothing more is read, and drop what comes until the peer has seen it."""
+        self._held += self._failure
+        self._failure = b""
+        self._flush()
+        self._ended = True
+        self._transport.write_eof()
+        self._timer = self._loop.call_later(LINGER_S, self.abort)
+
+    # pace
+
+    def pause_writing(self) -> None:
+        self._clogged = True
+        unread = self._transport.get_write_buffer_size()
+        if self._budget is not None and not self._budget.take(unread):
+            self.abort()
+            return
+        self._unread_bytes = unread
+        if self._timeout_s is not None:
+            self._stall = self._loop.call_later(self._timeout_s, self._check_progress, unread)
+        self._pace()
+
+    def resume_writing(self) -> None:
+        self._clogged = False
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+        if self._budget is not None:
+            self._budget.give_back(self._unread_bytes)
+        self._unread_bytes = 0
+        self._advance()
+        self._pace()
+
+    def _check_progress(self, before: int) -> None:
+        left = self._transport.get_write_buffer_size()
+        if left >= before:
+            self.abort()
+        else:
+            self._stall = self._loop.call_later(self._timeout_s or 0.0, self._check_progress, left)
+
+    def _pace(self) -> None:
+        """Read only what can be handled soon, and give half a request only so much time."""
+        if self.closed:
+            return
+        reader = self._reader
+        paused = bool(self._clogged or self._waiting or self._failure)
+        if paused is not self._paused and not self._transport.is_closing():
+            self._paused = paused
+            if paused:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+        if self._ended:
+            return
+        if paused or not reader.reading:
+            self._stop_timer()
+        elif self._timer is None and self._timeout_s is not None:
+            self._timer = self._loop.call_later(self._timeout_s, reader.give_up, 408, "Request Timeout")
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

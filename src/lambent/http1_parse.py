@@ -1,0 +1,207 @@
+"""HTTP/1.1 requests out of bytes: the reading half of `http1`, on httptools, with every bound on what a peer may send.
+
+It keeps what the parser tells until a request is whole, and says what is wrong with one that is not to be had. It
+writes nothing and knows no transport; `http1.Connection` does, and decides when to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+
+#: Headers and request line together (AWS: 1 MB).
+MAX_HEAD_BYTES = 1024 * 1024
+#: Lines of one head. Each costs an object, whatever its length.
+MAX_HEADERS = 1000
+
+
+class Budget:
+    """Bytes that connections together may hold: bodies until they are answered, answers until they are read."""
+
+    __slots__ = ("held", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+
+    def take(self, size: int) -> bool:
+        """Reserve so many bytes; False, and nothing is reserved, when that is too much."""
+        if self.held + size > self.limit:
+            return False
+        self.held += size
+        return True
+
+    def give_back(self, size: int) -> None:
+        self.held -= size
+
+
+class Reader:
+    """The request that is being read. `complete` is called when it is whole, from within `feed`, and finds it in the
+    attributes; `fail(status, message)` when no more can be read; `expected` when the peer waits before its body.
+    """
+
+    __slots__ = (
+        "_again", "_budget", "_complete", "_expected", "_fail", "_head_bytes", "_head_done", "_head_lines", "_limit",
+        "_parser", "_repeated", "_silent_bytes", "_target", "body", "charge", "failed", "headers", "reading", "size",
+    )  # fmt: skip
+
+    def __init__(self, complete: Callable[[], None], fail: Callable[[int, str], None], expected: Callable[[], None],
+                 body_limit: int, budget: Budget | None) -> None:
+        self._complete = complete
+        self._fail = fail
+        self._expected = expected
+        self._limit = body_limit
+        self._budget = budget
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._repeated: dict[str, list[str]] = {}
+        self._head_bytes = self._head_lines = 0
+        self._head_done = False
+        self._again: tuple[bytes, dict[str, str]] | None = None  #: the head, while an upgrade is declined
+        self._silent_bytes = 0  #: since the parser last had something to tell
+        self.headers: dict[str, str] = {}
+        self.body: bytes | bytearray = b""
+        self.size = 0  #: bytes of the body that came; over the limit `body` is empty
+        self.charge = 0  #: bytes of the budget that it takes; whoever takes the body over has to give them back
+        self.reading = False  #: a request has begun and is not whole
+        self.failed = False
+
+    @property
+    def method(self) -> str:
+        return str(self._parser.get_method().decode("ascii"))
+
+    @property
+    def target(self) -> tuple[str, str]:
+        """Path and query as they came."""
+        path, _, query = self._target.decode("latin-1").partition("?")
+        return path, query
+
+    @property
+    def keep_alive(self) -> bool:
+        return bool(self._parser.should_keep_alive())
+
+    @property
+    def oversize(self) -> int:
+        """Bytes that came, when they were over the limit."""
+        return self.size if self.size > self._limit else 0
+
+    def feed(self, data: bytes) -> None:
+        """Read on. Does nothing after a failure."""
+        if self.failed:
+            return
+        self._silent_bytes += len(data)
+        while True:
+            try:
+                self._parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._parser.get_method() == b"CONNECT":
+                    return self.give_up(400, "CONNECT is not supported")
+                self._decline_upgrade()
+                data = data[upgrade.args[0] :]
+            except httptools.HttpParserError:
+                return self.give_up(400, "Bad Request")
+        if self._silent_bytes > MAX_HEAD_BYTES:  # an endless line: the parser gathers it and tells at its end
+            self.give_up(431, "Request Header Fields Too Large")
+
+    def give_up(self, status: int, message: str) -> None:
+        """Read no further, and tell the owner once."""
+        if not self.failed:
+            self.failed = True
+            self.reading = False
+            self.forget()
+            self._fail(status, message)
+
+    def forget(self) -> None:
+        """Let go of what came of the body."""
+        self.body = b""
+        if self._budget is not None:
+            self._budget.give_back(self.charge)
+        self.charge = 0
+
+    def _decline_upgrade(self) -> None:
+        """Go on in HTTP/1.1 as if the peer had not offered another protocol (RFC 9110, 7.8).
+
+        The parser stops after the head then, so a new one is told what it must know of the request to read the rest.
+        """
+        headers = self.headers
+        self._again = (self._target, headers)
+        head = f"{self.method} / HTTP/{self._parser.get_http_version()}\r\n"
+        for name in ("content-length", "transfer-encoding"):
+            if name in headers:
+                head += f"{name}: {headers[name]}\r\n"
+        if "close" in headers.get("connection", "").lower():
+            head += "connection: close\r\n"
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.feed_data(f"{head}\r\n".encode("latin-1"))
+
+    # httptools callbacks
+
+    def on_message_begin(self) -> None:
+        self.reading = True
+        self._target = b""
+        self.headers = {}
+        self._head_bytes = self._head_lines = 0
+        self._head_done = False
+        self.size = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+        self._count_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_lines += 1
+        self._count_head(len(name) + len(value))
+        if self._head_done:
+            return  # a trailer: nothing that we serve is told by one, and it must not pass for a header
+        key = name.decode("latin-1").lower()
+        text = value.decode("latin-1")
+        if key in self.headers:
+            self._repeated.setdefault(key, [self.headers[key]]).append(text)
+        else:
+            self.headers[key] = text
+
+    def _count_head(self, size: int) -> None:
+        self._silent_bytes = 0
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES or self._head_lines > MAX_HEADERS:
+            self.give_up(431, "Request Header Fields Too Large")
+
+    def on_headers_complete(self) -> None:
+        self._head_done = True
+        if self._again is not None:
+            (self._target, self.headers), self._again = self._again, None
+            return
+        if self._repeated:
+            for key, texts in self._repeated.items():
+                self.headers[key] = ("; " if key == "cookie" else ",").join(texts)
+            self._repeated = {}
+        if not self.failed and self.headers.get("expect", "").lower() == "100-continue":
+            self._expected()
+
+    def on_body(self, body: bytes) -> None:
+        if self.failed:
+            return
+        self._silent_bytes = 0
+        self.size += len(body)
+        if self.size > self._limit:
+            self.forget()  # read on, so that the peer can be answered, and keep nothing
+        elif self._budget is not None and not self._budget.take(len(body)):
+            self.give_up(503, "Too much is being received at once. Try again.")
+        else:
+            self.charge += len(body)
+            if not self.body:
+                self.body = body
+                return
+            if isinstance(self.body, bytes):  # a list of pieces would cost fifty times its bytes in a hostile case
+                self.body = bytearray(self.body)
+            self.body += body
+
+    def on_message_complete(self) -> None:
+        if self.failed or self._parser.should_upgrade():
+            return
+        self._silent_bytes = 0
+        self.reading = False
+        self._complete()
