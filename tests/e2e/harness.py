@@ -29,7 +29,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 
 #: The managed runtime that every machine that can run these tests has: the one of the tests' own interpreter.
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -201,7 +201,11 @@ class Server:
 
         def one(function: Function) -> None:
             self.create(function)
-            self.wait_active(function.name)
+            try:
+                self.wait_active(function.name)
+            except WaiterError as error:
+                configuration = error.last_response["Configuration"]
+                pytest.fail(f"{function.name} is {configuration['State']}: {configuration.get('StateReason')}")
 
         self.functions  # noqa: B018  made here, since making a client is not safe in threads
         with ThreadPoolExecutor(8) as pool:

@@ -56,6 +56,13 @@ async def test_version_managers_are_searched(home: Path, place: str) -> None:
     assert (home / place / "lib/python3.14", "lib/python3.14") in interpreter.lang
 
 
+@pytest.mark.parametrize("place", [".pyenv/versions/3.14.2", ".local/share/uv/python/cpython-3.14.2-linux-x86_64-gnu"])
+async def test_version_managers_are_searched_for_any_version_too(home: Path, place: str) -> None:
+    made_up_python(home / place, "3.14.2")
+    (interpreter,) = await find(CATALOG["python3.13"], {"HOME": str(home)}, any_version=True)
+    assert interpreter.version == "3.14.2"
+
+
 async def test_the_newest_patch_version_is_taken(home: Path) -> None:
     for version in ("3.14.2", "3.14.10", "3.14.9"):
         made_up_python(home / ".pyenv/versions" / version, version)

@@ -107,7 +107,7 @@ def _version_folders(entry: CatalogEntry, environ: Mapping[str, str], any_versio
         pyenv = Path(environ.get("PYENV_ROOT") or home / ".pyenv")
         uv = Path(environ.get("UV_PYTHON_INSTALL_DIR") or home / ".local/share/uv/python")
         patterns = [(pyenv / "versions", wanted if any_version else wanted + ".*"), (pyenv / "versions", wanted),
-                    (uv, f"cpython-{wanted}*")]
+                    (uv, "cpython-*" if any_version else f"cpython-{wanted}*")]
     else:
         nvm = Path(environ.get("NVM_DIR") or home / ".nvm")
         patterns = [(nvm / "versions/node", "v" + wanted)]
