@@ -29,6 +29,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python scripts/document_settings.py --check
+	$(BIN)/python scripts/document_operations.py --check
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m bench $(ARGS)

@@ -264,7 +264,6 @@ CREATIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"PublishTo": "LATEST_PUBLISHED"}, "NotImplementedException", "PublishTo"),
     ({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]}, "InvalidParameterValueException",
      "Layer version arn:aws:lambda:us-east-1:000000000000:layer:l:1 does not exist."),
-    ({"VpcConfig": {"SubnetIds": ["subnet-1"]}}, "NotImplementedException", "VpcConfig"),
     ({"Environment": {"Variables": {"AWS_REGION": "x", "AWS_ACCESS_KEY": "y"}}}, "InvalidParameterValueException",
      "Reserved keys used in this request: AWS_ACCESS_KEY, AWS_REGION"),
     ({"Environment": {"Variables": {"AB": "x" * 4096}}}, "InvalidParameterValueException",

@@ -1,8 +1,7 @@
 """A function's configuration: what requests may say beyond the model, how it is kept, shown and run.
 
 Kept is what the API shows, without the members that follow from the key and the code. Rules and messages: fact sheet
-9.1, 9.4, 9.5, 9.8. Settings that have no effect here yet are refused by name rather than kept silently; which those
-are stands in `_REFUSED`.
+9.1, 9.4, 9.5, 9.8. What changes nothing at run time is in `stored_settings`; what is refused by name, in `rules`.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any
 import msgspec
 
 from lambent.clock import lambda_time
+from lambent.control.stored_settings import with_stored
 from lambent.core.model import FunctionVersion
 from lambent.errors import invalid_parameter
 from lambent.limits import ENVIRONMENT_BYTES, EPHEMERAL_MIB_DEFAULT, MEMORY_MIB_DEFAULT, TIMEOUT_S_DEFAULT
@@ -75,7 +75,7 @@ def merged(before: Mapping[str, Any], params: Mapping[str, Any]) -> Configuratio
         after["SnapStart"] = {"ApplyOn": params["SnapStart"].get("ApplyOn", "None"), "OptimizationStatus": "Off"}
     if "LoggingConfig" in params:
         after["LoggingConfig"] = _logging(after["LoggingConfig"], params["LoggingConfig"])
-    return after
+    return with_stored(after, params)
 
 
 def _environment(given: Mapping[str, Any]) -> dict[str, str]:

@@ -1,8 +1,7 @@
 """Rules about a function's settings that the model does not hold, and settings that are refused by name.
 
-A setting that would be ignored is refused, so that nobody believes in it (active tracing excepted: it is kept and
-shown, and changes nothing that a function could notice). Messages in AWS's words where AWS has them
-(fact sheet 9.5, 20); the others say what to do.
+A setting that a function would miss is refused, so that nobody believes in it; `stored_settings` has those that are
+kept and shown. Messages in AWS's words where AWS has them (fact sheet 9.5, 20); the others say what to do.
 """
 
 from __future__ import annotations
@@ -17,11 +16,8 @@ from lambent.runtimes.catalog import CATALOG
 
 MAX_TAGS = 50
 
-#: Settings without effect here yet. Empty values ask for nothing and are let through.
-_REFUSED = (
-    "CapacityProviderConfig", "CodeSigningConfigArn", "DeadLetterConfig", "DurableConfig", "FileSystemConfigs",
-    "ImageConfig", "KMSKeyArn", "PublishTo", "TenancyConfig", "VpcConfig",
-)  # fmt: skip
+#: Settings that are not served. Empty values ask for nothing and are let through.
+REFUSED = ("CapacityProviderConfig", "DurableConfig", "PublishTo", "TenancyConfig")
 
 
 def check_create(params: Mapping[str, Any]) -> None:
@@ -48,7 +44,7 @@ def check_settings(params: Mapping[str, Any]) -> None:
     """What the settings of a create or an update must obey. Raises ApiError."""
     if "Runtime" in params:
         _check_runtime(params["Runtime"])
-    for member in _REFUSED:
+    for member in REFUSED:
         if _says_something(params.get(member)):
             raise not_served(f"The setting {member}")
 

@@ -18,7 +18,7 @@ from lambent.control.targets import find_function
 from lambent.errors import ApiError, conflict
 from lambent.names import FunctionName
 from lambent.store.documents import Document, Shelf
-from lambent.store.writer import Change
+from lambent.store.writer import Change, together
 
 _LETTERS = string.ascii_lowercase + string.digits
 _MEMBERS = ("Description", "AllowedPublishers", "CodeSigningPolicies")
@@ -132,6 +132,15 @@ def check_config(context: Context, arn: str) -> None:
 def attach(context: Context, named: FunctionName, arn: str) -> Change[Document]:
     """Have a function use a configuration."""
     return context.store.documents.save(Shelf(*named.key, "code-signing"), "", {"CodeSigningConfigArn": arn})
+
+
+def created_with(context: Context, named: FunctionName, params: Params, created: Change[Any]) -> Change[Any]:
+    """The creation of a function, with the configuration that its request names attached. ApiError as above."""
+    arn = params.get("CodeSigningConfigArn")
+    if arn is None:
+        return created
+    check_config(context, arn)
+    return together(created, attach(context, named, arn))
 
 
 def _named(context: Context, params: Params, action: str) -> FunctionName:

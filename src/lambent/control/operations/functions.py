@@ -13,6 +13,7 @@ from lambent.control.code_source import stored
 from lambent.control.configuration import begun, initial, listed, shown
 from lambent.control.context import Answer, Context, Params, operation
 from lambent.control.layering import check_size, find_layers
+from lambent.control.operations.code_signing import created_with
 from lambent.control.operations.versions import delete_version, in_order, order
 from lambent.control.pages import next_marker, read_marker, size
 from lambent.control.publication import published
@@ -48,9 +49,9 @@ async def create_function(context: Context, params: Params) -> Answer:
             if params.get("Publish"):
                 function, version = published(function, context.clock.wall())
 
-            def decide() -> Change[Function]:
+            def decide() -> Change[Any]:
                 _check_absent(context, named)
-                return context.store.functions.save(function)
+                return created_with(context, named, params, context.store.functions.save(function))
 
             await context.store.change(decide)
     for number in function.versions:
