@@ -14,6 +14,7 @@ from typing import Any
 import uvloop
 
 from lambent import __version__, limits
+from lambent.callers import Callers
 from lambent.clock import Clock
 from lambent.control.app import ControlPlane
 from lambent.core.keepalive.fixed import Fixed
@@ -29,7 +30,7 @@ from lambent.sandbox.base import SandboxBackend
 from lambent.sandbox.detect import choose_backend
 from lambent.settings import Settings
 from lambent.store.store import Store
-from lambent.telemetry.logs import LogStore
+from lambent.telemetry.logstores import LogStores
 from lambent.worker.local import LocalWorker
 from lambent.worker.packages import PackageStore
 
@@ -67,8 +68,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
 
     store = Store.open(settings.data_dir, account=settings.account, region=settings.region)
     stack.callback(store.close)
-    logs = LogStore(settings.data_dir, clock, settings.account, settings.region)
-    await logs.start()
+    logs = LogStores(settings.data_dir, clock)
+    logs.of(settings.account, settings.region)
     stack.push_async_callback(logs.stop)
     backend = choose_backend(settings.sandbox, store.instance, settings.data_dir / "run",
                              memory_budget(settings.memory_mib), settings.tmp)
@@ -94,7 +95,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
     await control.start()
     stack.push_async_callback(control.stop)
 
-    invoking = Invoke(store.functions, dispatcher, clock)
+    invoking = Invoke(store.functions, dispatcher, clock, Callers(settings.account, settings.region))
     port = int(url.rpartition(":")[2])
     urls = FunctionUrls(store.urls, store.functions, invoking, dispatcher, clock, port)
     about = {"version": __version__, "sandbox": backend.name, "instance": store.instance,

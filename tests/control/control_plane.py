@@ -87,10 +87,10 @@ class Plane:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def client(self, service: str = "lambda") -> Any:
+    def client(self, service: str = "lambda", region: str = "us-east-1", key: str = "test") -> Any:
         config = botocore.config.Config(retries={"total_max_attempts": 1}, max_pool_connections=2,
                                         parameter_validation=False, read_timeout=30)  # fmt: skip
-        return boto3.client(service, endpoint_url=self.endpoint, region_name="us-east-1", aws_access_key_id="test",
+        return boto3.client(service, endpoint_url=self.endpoint, region_name=region, aws_access_key_id=key,
                             aws_secret_access_key="test", config=config)  # fmt: skip
 
     def close(self) -> None:

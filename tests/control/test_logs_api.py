@@ -15,23 +15,28 @@ from control_plane import Plane, running
 from lambent.clock import Clock
 from lambent.telemetry import queries
 from lambent.telemetry.logs import LogStore
+from lambent.telemetry.logstores import LogStores
 
 GROUP = "/aws/lambda/f"
 STREAMS = [f"2026/11/21/[$LATEST]{number:032x}" for number in range(3)]
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[LogStore]:
-    store = LogStore(tmp_path, Clock())
-    await store.start()
-    yield store
-    await store.stop()
+async def stores(tmp_path: Path) -> AsyncIterator[LogStores]:
+    stores = LogStores(tmp_path, Clock())
+    yield stores
+    await stores.stop()
 
 
 @pytest.fixture
-async def plane(tmp_path: Path, store: LogStore) -> AsyncIterator[Plane]:
+async def store(stores: LogStores) -> LogStore:
+    return stores.of("000000000000", "us-east-1")
+
+
+@pytest.fixture
+async def plane(tmp_path: Path, stores: LogStores) -> AsyncIterator[Plane]:
     async with running(tmp_path) as plane:
-        plane.app._context = dataclasses.replace(plane.app._context, logs=store)
+        plane.app._context = dataclasses.replace(plane.app._context, logs=stores)
         yield plane
 
 
@@ -241,5 +246,23 @@ async def test_what_does_not_exist_or_fit_is_refused(plane: Plane, store: LogSto
         ]  # fmt: skip
         for call, params in wrong:
             assert refusal(call, **params)[0] == "InvalidParameterException", params
+
+    await plane.drive(script, "logs")
+
+
+async def test_logs_of_one_region_or_account_are_not_seen_in_another(plane: Plane, store: LogStore) -> None:
+    fill(store)
+
+    def script(client: Any) -> None:
+        assert len(client.describe_log_groups()["logGroups"]) == 1
+        for region, key in (("eu-west-1", "test"), ("us-east-1", "111111111111")):
+            other = plane.client("logs", region, key)
+            assert other.describe_log_groups()["logGroups"] == []
+            other.create_log_group(logGroupName="own")
+            shown = other.describe_log_groups()["logGroups"]
+            account = key if key.isdecimal() else "000000000000"
+            assert [group["arn"] for group in shown] == [f"arn:aws:logs:{region}:{account}:log-group:own:*"]
+            other.close()
+        assert len(client.describe_log_groups()["logGroups"]) == 1
 
     await plane.drive(script, "logs")

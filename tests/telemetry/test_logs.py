@@ -36,7 +36,7 @@ async def store(tmp_path: Path) -> AsyncIterator[LogStore]:
 
 async def opened(data_dir: Path) -> LogStore:
     store = LogStore(data_dir, StandingClock())
-    await store.start()
+    store.begin()
     return store
 
 
@@ -331,7 +331,7 @@ from lambent.telemetry.logs import LogStore
 
 async def main():
     store = LogStore(Path(sys.argv[1]), Clock())
-    await store.start()
+    store.begin()
     number = 0
     while True:
         for number in range(number, number + 50):

@@ -14,10 +14,12 @@ import sys
 import traceback
 import uuid
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
+from lambent.callers import KEPT, Caller, Callers
 from lambent.clock import Clock
 from lambent.control import operations, routes, validate
 from lambent.control.activation import Activation, Preparer
@@ -33,7 +35,7 @@ from lambent.errors import ApiError
 from lambent.http1 import Request
 from lambent.limits import CREATE_REQUEST_BYTES
 from lambent.store.store import Store
-from lambent.telemetry.logs import LogStore
+from lambent.telemetry.logstores import LogStores
 from lambent.worker.packages import PackageStore
 
 for _module in pkgutil.iter_modules(operations.__path__):
@@ -49,7 +51,7 @@ class ControlPlane:
     """Answers control-plane requests. `endpoint` gives the base URL of the server, once it listens."""
 
     def __init__(self, store: Store, packages: PackageStore, preparer: Preparer, clock: Clock, *, account: str,
-                 region: str, endpoint: Callable[[], str], capacity: Capacity, logs: LogStore | None = None) -> None:
+                 region: str, endpoint: Callable[[], str], capacity: Capacity, logs: LogStores | None = None) -> None:
         self._store = store
         self._packages = packages
         self._activation = Activation(store, packages, preparer, _report)
@@ -58,6 +60,8 @@ class ControlPlane:
         provisioning = Provisioning(store, capacity)
         self._context = Context(store, packages, self._activation, self._links, clock, account, region, endpoint,
                                 capacity, provisioning, logs)  # fmt: skip
+        self._callers = Callers(account, region)
+        self._contexts: dict[Caller, Context] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -115,7 +119,7 @@ class ControlPlane:
                             handler: Handler) -> None:
         params = await asyncio.to_thread(validate.decode, operation, labels, request.query, request.headers,
                                          request.body)  # fmt: skip
-        answer = handler(self._context, params)
+        answer = handler(self._context_of(request), params)
         _succeed(request, operation.status, await answer if isinstance(answer, Coroutine) else answer)
 
     def _handle_target(self, request: Request) -> None:
@@ -138,7 +142,7 @@ class ControlPlane:
     def _run(self, request: Request, handler: Handler, params: dict[str, Any], succeed: Callable[[Answer], None],
              fail: Callable[[Request, BaseException], None]) -> None:
         try:
-            answer = handler(self._context, params)
+            answer = handler(self._context_of(request), params)
             if not isinstance(answer, Coroutine):
                 succeed(answer)
                 return
@@ -151,6 +155,17 @@ class ControlPlane:
             succeed(await pending)
 
         self._own(request, finish(), fail)
+
+    def _context_of(self, request: Request) -> Context:
+        """What an operation works with, in the caller's account and region."""
+        caller = self._callers.of(request.headers, request.query)
+        context = self._contexts.get(caller)
+        if context is None:
+            context = replace(self._context, account=caller.account, region=caller.region)
+            if len(self._contexts) >= KEPT:
+                self._contexts.clear()
+            self._contexts[caller] = context
+        return context
 
     def _own(self, request: Request, work: Coroutine[Any, Any, None],
              fail: Callable[[Request, BaseException], None]) -> None:

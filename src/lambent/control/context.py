@@ -14,7 +14,7 @@ from lambent.control.provisioning import Provisioning
 from lambent.errors import ApiError
 from lambent.names import FunctionName, parse_function
 from lambent.store.store import Store
-from lambent.telemetry.logs import LogStore
+from lambent.telemetry.logstores import LogStores
 from lambent.worker.packages import PackageStore
 
 
@@ -32,7 +32,7 @@ class Context:
     endpoint: Callable[[], str]  #: base URL of this server, without a slash at the end
     capacity: Capacity
     provisioning: Provisioning
-    logs: LogStore | None = None
+    logs: LogStores | None = None
 
     def function(self, text: str, qualifier: str | None = None, *, action: str) -> FunctionName:
         """The function that a caller named; ApiError as told in `names.parse_function`."""

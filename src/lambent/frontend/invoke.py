@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from lambent import limits
+from lambent.callers import Callers
 from lambent.clock import Clock
 from lambent.core import routing
 from lambent.core.model import FunctionVersion, Invocation, Outcome, OutcomeKind
@@ -32,8 +33,9 @@ THROTTLED = "Rate Exceeded."
 class Invoke:
     """The operation Invoke, and what function URLs share with it."""
 
-    def __init__(self, functions: FunctionTable, dispatcher: Dispatcher, clock: Clock) -> None:
+    def __init__(self, functions: FunctionTable, dispatcher: Dispatcher, clock: Clock, callers: Callers) -> None:
         self._functions = functions
+        self._callers = callers
         self._dispatcher = dispatcher
         self._clock = clock
 
@@ -57,7 +59,8 @@ class Invoke:
         _check_choice(kind, "invocationType", ("Event", "RequestResponse", "DryRun"))
         _check_choice(log_type, "logType", ("None", "Tail"))
         qualifier = dict(parse_qsl(request.query)).get("Qualifier") if request.query else None
-        route = self._functions.route(request.path[len(PREFIX) : -len(SUFFIX)], qualifier)
+        caller = self._callers.of(headers, request.query)
+        route = self._functions.route(request.path[len(PREFIX) : -len(SUFFIX)], qualifier, caller)
         context = _client_context(headers.get("x-amz-client-context", ""))
         payload = request.body or b"{}"
         _check_json(payload)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from lambent import limits
+from lambent.callers import Caller
 from lambent.clock import Clock
 from lambent.core.model import Invocation, Outcome, OutcomeKind
 from lambent.dispatcher import Dispatcher
@@ -50,7 +51,7 @@ class FunctionUrls:
             _respond(request, urls.error_response("too_large"), request_id, "")
             return
         try:
-            route = self._functions.route(url.function_arn)
+            route = self._functions.route(url.function_arn, None, Caller(url.account, url.region))
         except ApiError as error:
             kind: urls.ErrorKind = "pending" if error.status == 409 else "forbidden"
             _respond(request, urls.error_response(kind), request_id, "")

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from lambent.callers import Caller
 from lambent.core.model import FunctionVersion
 from lambent.errors import conflict, not_found
 from lambent.names import LATEST, FunctionName, function_arn, parse_function
@@ -112,15 +113,14 @@ class Route(NamedTuple):
 class FunctionTable:
     """Every function by (account, region, name). Holds in `references` what their versions need."""
 
-    __slots__ = ("_account", "_functions", "_names", "_references", "_region", "_routes", "_watchers")
+    __slots__ = ("_default", "_functions", "_names", "_references", "_routes", "_watchers")
 
     def __init__(self, account: str, region: str, references: References | None = None) -> None:
         self._references = references if references is not None else References()
-        self._account = account
-        self._region = region
+        self._default = Caller(account, region)
         self._functions: dict[Key, Function] = {}
         self._names: list[Key] = []  #: the keys of `_functions`, sorted
-        self._routes: dict[tuple[str, str | None], Route] = {}
+        self._routes: dict[tuple[str, str | None, Caller | None], Route] = {}
         self._watchers: list[Watcher] = []
 
     def __len__(self) -> int:
@@ -138,23 +138,24 @@ class FunctionTable:
         end = bisect_left(self._names, (account, region + "\0", ""))
         return [self._functions[key] for key in self._names[start : min(end, start + limit)]]
 
-    def resolve(self, raw_name: str, qualifier: str | None = None) -> FunctionVersion:
+    def resolve(self, raw_name: str, qualifier: str | None = None, caller: Caller | None = None) -> FunctionVersion:
         """What an invocation of this name runs now. Microseconds when the same words were used before.
 
         Raises ApiError: 404 for a function that is not there, 409 for one that is Pending or Failed, and what
         `parse_function` raises. While an update runs, the version before it is returned.
         """
-        return self.route(raw_name, qualifier).function
+        return self.route(raw_name, qualifier, caller).function
 
-    def route(self, raw_name: str, qualifier: str | None = None) -> Route:
+    def route(self, raw_name: str, qualifier: str | None = None, caller: Caller | None = None) -> Route:
         """As `resolve`, with the ARN that the function gets to see. `raw_name` may still be percent-encoded."""
-        route = self._routes.get((raw_name, qualifier))
+        route = self._routes.get((raw_name, qualifier, caller))
         if route is None:
-            named = parse_function(unquote(raw_name), qualifier, account=self._account, region=self._region)
+            account, region = caller or self._default
+            named = parse_function(unquote(raw_name), qualifier, account=account, region=region)
             route = self._route(named)
             if len(self._routes) >= ROUTES_KEPT:
                 self._routes.clear()
-            self._routes[(raw_name, qualifier)] = route
+            self._routes[(raw_name, qualifier, caller)] = route
         return route
 
     def _route(self, named: FunctionName) -> Route:

@@ -116,11 +116,11 @@ class LogStore:
 
     # life
 
-    async def start(self) -> None:
-        """Learn the groups of earlier servers; their streams are looked up when somebody asks. Raises OSError."""
+    def begin(self) -> None:
+        """Learn the groups of earlier servers; their streams are looked up when somebody asks. On the event loop;
+        raises OSError."""
         self._loop = asyncio.get_running_loop()
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for entry in os.scandir(self.root):
+        for entry in os.scandir(self.root) if self.root.exists() else ():
             quoted, _, created = entry.name.rpartition("@")
             if entry.name.startswith(_DELETED):
                 self._executor.submit(shutil.rmtree, entry.path, True)

@@ -35,7 +35,7 @@ class Chronicle:
         self._parts = parts
         self._init_type = init_type
         self._function = function
-        self._logs = parts.logs
+        self._logs = parts.logs.of(function.account, function.region)
         self._clock = parts.clock
         day = rfc3339(created_wall)[:10].replace("-", "/")
         named = "" if function.log_group == f"/aws/lambda/{function.name}" else function.name

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from lambent.callers import key_id
 from lambent.core.model import FunctionVersion, InitType
 from lambent.runtimes.prepared import PreparedRuntime
 from lambent.sandbox.base import Places, SandboxSpec
@@ -69,7 +70,7 @@ def credentials(account: str) -> dict[str, str]:
     """Keys that name the account and open nothing: SDKs demand some, and our own API takes any."""
     digest = hashlib.sha256(account.encode()).hexdigest()
     return {
-        "AWS_ACCESS_KEY_ID": "ASIA" + digest[:16].upper(),
+        "AWS_ACCESS_KEY_ID": key_id(account, "FUNC"),
         "AWS_SECRET_ACCESS_KEY": digest[:40],
         "AWS_SESSION_TOKEN": digest,
     }

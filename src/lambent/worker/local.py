@@ -16,7 +16,7 @@ from lambent.runtimes.catalog import RuntimeUnavailable
 from lambent.runtimes.preparation import Runtimes
 from lambent.sandbox.base import SandboxBackend
 from lambent.store.references import names_of
-from lambent.telemetry.logs import LogStore
+from lambent.telemetry.logstores import LogStores
 from lambent.worker.base import Owner, PreparationFailed
 from lambent.worker.driver import Driver
 from lambent.worker.packages import PackageStore
@@ -30,7 +30,7 @@ class LocalWorker:
     """See `worker.base.Worker`."""
 
     def __init__(self, *, clock: Clock, backend: SandboxBackend, runtimes: Runtimes, packages: PackageStore,
-                 logs: LogStore, owner: Owner, network: str) -> None:
+                 logs: LogStores, owner: Owner, network: str) -> None:
         peers = PeerLookup() if os.uname().sysname == "Linux" else None
         self._parts = Parts(clock, backend, runtimes, packages, logs, owner, network, peers, self._ended)
         self._clock = clock

@@ -16,7 +16,7 @@ from lambent.runtimes.catalog import RuntimeUnavailable
 from lambent.runtimes.preparation import Runtimes
 from lambent.runtimes.prepared import PreparedRuntime
 from lambent.sandbox.base import ProcessSpec, Sandbox, SandboxBackend, SandboxError
-from lambent.telemetry.logs import LogStore
+from lambent.telemetry.logstores import LogStores
 from lambent.worker import layout
 from lambent.worker.base import Owner
 from lambent.worker.packages import PackageStore
@@ -33,7 +33,7 @@ class Parts:
     backend: SandboxBackend
     runtimes: Runtimes
     packages: PackageStore
-    logs: LogStore
+    logs: LogStores
     owner: Owner
     network: str
     peers: PeerLookup | None

@@ -175,7 +175,7 @@ def put_log_events(context: Context, params: Params) -> Answer:
 def _store(context: Context) -> LogStore:
     if context.logs is None:
         raise not_served("CloudWatch Logs")
-    return context.logs
+    return context.logs.of(context.account, context.region)
 
 
 @contextmanager

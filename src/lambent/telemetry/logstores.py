@@ -1,0 +1,33 @@
+"""The logs of every account and region of one server, each in a `LogStore` of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lambent.clock import Clock
+from lambent.telemetry.logs import LogStore
+
+
+class LogStores:
+    """Log stores by account and region, made when first asked for."""
+
+    __slots__ = ("_clock", "_data_dir", "_stores")
+
+    def __init__(self, data_dir: Path, clock: Clock) -> None:
+        self._data_dir = data_dir
+        self._clock = clock
+        self._stores: dict[tuple[str, str], LogStore] = {}
+
+    def of(self, account: str, region: str) -> LogStore:
+        """The logs of this account in this region. On the event loop; OSError when its folder cannot be read."""
+        store = self._stores.get((account, region))
+        if store is None:
+            store = LogStore(self._data_dir, self._clock, account, region)
+            store.begin()
+            self._stores[account, region] = store
+        return store
+
+    async def stop(self) -> None:
+        """Write what is left of all of them."""
+        for store in self._stores.values():
+            await store.stop()

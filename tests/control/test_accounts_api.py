@@ -1,0 +1,55 @@
+"""Several accounts and regions in one server: what one makes, no other sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from control_plane import ARN, function, refused, running
+
+QUEUE = "arn:aws:sqs:us-east-1:000000000000:q"
+
+
+async def test_nothing_leaks_from_one_account_or_region_to_another(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            client.create_function(**function(Tags={"a": "b"}))
+            client.create_event_source_mapping(FunctionName="f", EventSourceArn=QUEUE)
+            profile = "arn:aws:signer:us-east-1:000000000000:/signing-profiles/test"
+            client.create_code_signing_config(AllowedPublishers={"SigningProfileVersionArns": [profile]})
+            for region, key, account in (("eu-west-1", "test", "000000000000"),
+                                         ("us-east-1", "111111111111", "111111111111")):  # fmt: skip
+                other = plane.client("lambda", region, key)
+                assert other.list_functions()["Functions"] == []
+                assert other.list_event_source_mappings()["EventSourceMappings"] == []
+                assert other.list_code_signing_configs()["CodeSigningConfigs"] == []
+                assert other.get_account_settings()["AccountUsage"]["FunctionCount"] == 0
+                assert refused(other.get_function, FunctionName="f")[1] == 404
+                arn = f"arn:aws:lambda:{region}:{account}:function:f"
+                assert other.create_function(**function())["FunctionArn"] == arn
+                assert other.list_tags(Resource=arn)["Tags"] == {}
+                other.add_permission(FunctionName="f", StatementId="s", Action="lambda:*", Principal="*")
+                other.delete_function(FunctionName="f")
+                other.close()
+            assert [one["FunctionArn"] for one in client.list_functions()["Functions"]] == [ARN + "f"]
+            assert refused(client.get_policy, FunctionName="f")[1] == 404
+
+        await plane.drive(script)
+
+
+async def test_names_of_other_regions_and_accounts_are_refused(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            client.create_function(**function())
+            away, foreign = plane.client("lambda", "eu-west-1"), plane.client("lambda", key="111111111111")
+            assert refused(away.get_function, FunctionName=ARN + "f") == (
+                "ResourceNotFoundException", 404,
+                "Functions from 'us-east-1' are not reachable in this region ('eu-west-1')")  # fmt: skip
+            code, status, message = refused(foreign.get_function, FunctionName=ARN + "f")
+            assert (code, status) == ("AccessDeniedException", 403) and ARN + "f" in message
+            away.close()
+            foreign.close()
+
+        await plane.drive(script)
