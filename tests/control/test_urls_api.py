@@ -54,13 +54,18 @@ async def test_urls_that_are_refused(tmp_path: Path) -> None:
             client.create_function(**function())
             create = client.create_function_url_config
             for changes, code, words in (
-                ({"AuthType": "AWS_IAM"}, "NotImplementedException", "AWS_IAM"),
                 ({"InvokeMode": "RESPONSE_STREAM"}, "NotImplementedException", "RESPONSE_STREAM"),
-                ({"Cors": {"AllowOrigins": ["*"]}}, "NotImplementedException", "Cors"),
+                ({"Cors": {"AllowOrigins": ["www.example.com"]}}, "InvalidParameterValueException", "AllowOrigins"),
+                ({"Cors": {"AllowMethods": ["FETCH"]}}, "InvalidParameterValueException", "AllowMethods"),
+                ({"Cors": {"AllowMethods": ["OPTIONS"]}}, "ValidationException", "less than or equal to 6"),
+                ({"Cors": {"AllowHeaders": ["a\rb"]}}, "InvalidParameterValueException", "AllowHeaders"),
+                ({"Cors": {"ExposeHeaders": ["a b"]}}, "InvalidParameterValueException", "ExposeHeaders"),
+                ({"Cors": {"MaxAge": 86401}}, "ValidationException", "less than or equal to 86400"),
                 ({"InvokeMode": "x"}, "ValidationException", "at 'invokeMode' failed to satisfy constraint: "
                  "Member must satisfy enum value set: [RESPONSE_STREAM, BUFFERED]"),
                 ({"Qualifier": "$LATEST"}, "ValidationException", "at 'qualifier'"),
-                ({"Qualifier": "prod"}, "ResourceNotFoundException", "Alias not found"),
+                ({"Qualifier": "prod"}, "ResourceNotFoundException", "Function does not exist"),
+                ({"Qualifier": "1"}, "ValidationException", "at 'qualifier'"),
                 ({"FunctionName": "g"}, "ResourceNotFoundException", "Function does not exist"),
             ):  # fmt: skip
                 found = refused(create, **{"FunctionName": "f", "AuthType": "NONE", **changes})
@@ -68,3 +73,40 @@ async def test_urls_that_are_refused(tmp_path: Path) -> None:
 
         await plane.drive(script)
         assert list(plane.store.urls) == []
+
+
+CORS = {"AllowOrigins": ["https://a.example", "http://localhost:3000"], "AllowMethods": ["GET", "*"],
+        "AllowHeaders": ["x-one"], "ExposeHeaders": ["x-two"], "AllowCredentials": True, "MaxAge": 60}  # fmt: skip
+
+
+async def test_urls_of_aliases_are_listed_updated_and_survive_a_restart(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            client.create_function(**function(Publish=True))
+            for name in ("prod", "test"):
+                client.create_alias(FunctionName="f", Name=name, FunctionVersion="1")
+            client.create_function_url_config(FunctionName="f", AuthType="NONE")
+            made = client.create_function_url_config(FunctionName="f", Qualifier="prod", AuthType="AWS_IAM", Cors=CORS)
+            assert (made["FunctionArn"], made["AuthType"], made["Cors"]) == (ARN + "f:prod", "AWS_IAM", CORS)
+            client.create_function_url_config(FunctionName="f:test", AuthType="NONE", Cors={})
+            pages = list(client.get_paginator("list_function_url_configs").paginate(
+                FunctionName="f", PaginationConfig={"PageSize": 2}))  # fmt: skip
+            rows = [[one["FunctionArn"].removeprefix(ARN) for one in page["FunctionUrlConfigs"]] for page in pages]
+            assert rows == [["f", "f:prod"], ["f:test"]]
+            plane.clock.advance(5)
+            changed = client.update_function_url_config(FunctionName="f", Qualifier="prod", AuthType="NONE")
+            assert (changed["AuthType"], changed["Cors"]) == ("NONE", CORS)
+            assert changed["FunctionUrl"] == made["FunctionUrl"]
+            assert changed["LastModifiedTime"] > changed["CreationTime"] == made["CreationTime"]
+            without = client.update_function_url_config(FunctionName="f", Qualifier="prod", Cors={})
+            assert "Cors" not in without
+            client.delete_alias(FunctionName="f", Name="test")
+            missing = ("ResourceNotFoundException", 404, "The resource you requested does not exist.")
+            assert refused(client.update_function_url_config, FunctionName="f", Qualifier="other") == missing
+            assert refused(client.list_function_url_configs, FunctionName="g")[2] == "Function does not exist"
+            assert refused(client.update_function_url_config, FunctionName="f", InvokeMode="RESPONSE_STREAM")[1] == 501
+
+        await plane.drive(script)
+    async with running(tmp_path) as plane:
+        assert sorted(url.qualifier for url in plane.store.urls) == ["", "prod", "test"]

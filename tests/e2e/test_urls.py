@@ -25,6 +25,7 @@ ANSWERS = {
     "status": {"statusCode": 201, "headers": {"X-One": "1", "Content-Type": "text/plain"}, "body": "made"},
     "text-status": {"statusCode": "404", "body": "not here"},
     "plain-status": {"statusCode": 200},
+    "open": {"statusCode": 200, "headers": {"Access-Control-Allow-Origin": "*"}, "body": "x"},
     "cookies": {"statusCode": 200, "cookies": ["a=1; Secure", "b=2"], "body": "x"},
     "multi": {"statusCode": 200, "multiValueHeaders": {"X-Many": ["1", "2"]}, "body": "x"},
     "binary": {"statusCode": 200, "isBase64Encoded": True, "headers": {"content-type": "image/png"},
@@ -44,8 +45,8 @@ def handler(event, context):
     return ANSWERS[wanted] if wanted else event
 """
 
-FUNCTIONS = (Function("url", SOURCE), Function("other", SOURCE), Function("late", "import time\n"
-             "def handler(event, context): time.sleep(5)", timeout=1))  # fmt: skip
+FUNCTIONS = (Function("url", SOURCE), Function("other", SOURCE), Function("ruled", SOURCE),
+             Function("late", "import time\ndef handler(event, context): time.sleep(5)", timeout=1))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +206,51 @@ def test_a_web_page_from_elsewhere_may_call_a_url(server: Server, host: str) -> 
     assert reply.status == 200
     preflight = server.http("OPTIONS", "/", host=host, headers=[("Origin", "https://example.com")])
     assert preflight.json()["requestContext"]["http"]["method"] == "OPTIONS"
+
+
+def test_the_url_of_an_alias_invokes_it_and_survives_it(server: Server) -> None:
+    lambda_ = server.functions
+    lambda_.publish_version(FunctionName="other")
+    lambda_.get_waiter("published_version_active").wait(
+        FunctionName="other", Qualifier="1", WaiterConfig={"Delay": 0.05, "MaxAttempts": 600})
+    lambda_.create_alias(FunctionName="other", Name="prod", FunctionVersion="1")
+    reply = lambda_.create_function_url_config(FunctionName="other", Qualifier="prod", AuthType="NONE")
+    host = reply["FunctionUrl"].removeprefix("http://").removesuffix("/")
+    served = answer(server, host, "string")
+    assert served.body == b"hello"
+    assert server.environment(str(served.header("X-Lambent-Environment")))["version"] == "1"
+    lambda_.delete_alias(FunctionName="other", Name="prod")
+    gone = answer(server, host, "string")
+    assert (gone.status, gone.header("x-amzn-ErrorType")) == (403, "AccessDeniedException")
+    lambda_.delete_function_url_config(FunctionName="other", Qualifier="prod")
+
+
+def test_cross_origin_rules_are_the_servers(server: Server) -> None:
+    rules = {"AllowOrigins": ["https://a.example"], "AllowMethods": ["PUT"], "MaxAge": 60}
+    reply = server.functions.create_function_url_config(FunctionName="ruled", AuthType="NONE", Cors=rules)
+    host = reply["FunctionUrl"].removeprefix("http://").removesuffix("/")
+    asked = [("Origin", "https://a.example"), ("Access-Control-Request-Method", "PUT")]
+    preflight = server.http("OPTIONS", "/", host=host, headers=asked)
+    assert (preflight.status, preflight.body) == (200, b"")
+    assert preflight.header("Access-Control-Allow-Methods") == "PUT"
+    assert server.environments("ruled") == []
+    ours = server.http("GET", "/?answer=open", host=host, headers=asked[:1])
+    assert [value for name, value in ours.headers if name.lower() == "access-control-allow-origin"] == [
+        "https://a.example"]  # fmt: skip
+    theirs = server.http("GET", "/?answer=open", host=host, headers=[("Origin", "https://b.example")])
+    assert theirs.body == b"x" and theirs.header("Access-Control-Allow-Origin") is None
+    failed = server.http("GET", "/?answer=raise", host=host, headers=asked[:1])
+    assert (failed.status, failed.header("Access-Control-Allow-Origin")) == (502, "https://a.example")
+    server.functions.update_function_url_config(FunctionName="ruled", Cors={})
+    without = server.http("OPTIONS", "/", host=host, headers=asked)
+    assert without.json()["requestContext"]["http"]["method"] == "OPTIONS"
+
+
+def test_a_url_with_iam_stays_shut(server: Server) -> None:
+    server.functions.update_function_url_config(FunctionName="ruled", AuthType="AWS_IAM", Cors={"AllowOrigins": ["*"]})
+    reply = server.functions.get_function_url_config(FunctionName="ruled")
+    host = reply["FunctionUrl"].removeprefix("http://").removesuffix("/")
+    shut = answer(server, host, "string")
+    assert (shut.status, shut.header("x-amzn-ErrorType")) == (403, "AccessDeniedException")
+    asked = [("Origin", "https://a.example"), ("Access-Control-Request-Method", "PUT")]
+    assert server.http("OPTIONS", "/", host=host, headers=asked).header("Access-Control-Allow-Origin") == "*"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from lambent import limits
 from lambent.callers import Caller
@@ -10,11 +12,11 @@ from lambent.clock import Clock
 from lambent.core.model import Invocation, Outcome, OutcomeKind
 from lambent.dispatcher import Dispatcher
 from lambent.errors import ApiError
-from lambent.frontend import urls
+from lambent.frontend import cors, urls
 from lambent.frontend.invoke import Invoke, chosen, new_request_id
 from lambent.http1 import Request
-from lambent.store.functions import FunctionTable
-from lambent.store.urls import UrlTable
+from lambent.store.functions import FunctionTable, Route
+from lambent.store.urls import FunctionUrl, UrlTable
 from lambent.worker.base import Served
 
 _HOST = re.compile(r"([a-z0-9]+)\.lambda-url\.[a-z0-9-]+\.localhost")
@@ -43,19 +45,29 @@ class FunctionUrls:
         if url is None:
             _respond(request, urls.error_response("unknown_url"), request_id, "")
             return
+        rules = url.configuration.get("Cors")
+        if rules is not None and cors.is_preflight(request.method, request.headers):
+            # Browsers do not sign preflights, so they are answered whatever the AuthType says.
+            _respond(request, cors.preflight(rules, request.headers), request_id, "")
+            return
+        found = self._route(url, request)
+        if isinstance(found, str):
+            _respond(request, _ruled(rules, request, urls.error_response(found)), request_id, "")
+            return
+        self._invoke(request, url, found, request_id)
+
+    def _route(self, url: FunctionUrl, request: Request) -> Route | urls.ErrorKind:
+        """What to invoke, or why not."""
         if url.configuration.get("AuthType") != "NONE":
-            # Signatures are not checked yet, and a door that cannot be guarded stays shut.
-            _respond(request, urls.error_response("forbidden"), request_id, "")
-            return
+            return "forbidden"  # signatures are not checked yet, and a door that cannot be guarded stays shut
         if request.oversize or len(request.body) > limits.REQUEST_PAYLOAD_BYTES:
-            _respond(request, urls.error_response("too_large"), request_id, "")
-            return
+            return "too_large"
         try:
-            route = self._functions.route(url.function_arn, None, Caller(url.account, url.region))
+            return self._functions.route(url.function_arn, None, Caller(url.account, url.region))
         except ApiError as error:
-            kind: urls.ErrorKind = "pending" if error.status == 409 else "forbidden"
-            _respond(request, urls.error_response(kind), request_id, "")
-            return
+            return "pending" if error.status == 409 else "forbidden"
+
+    def _invoke(self, request: Request, url: FunctionUrl, route: Route, request_id: str) -> None:
         trace_id = request.headers.get("x-amzn-trace-id") or self._invoking.new_trace_id()
         event = urls.event_from_request(
             method=request.method, path=request.path or "/", query=request.query, headers=request.headers,
@@ -64,9 +76,14 @@ class FunctionUrls:
         invocation = Invocation(request_id, chosen(route), event, route.invoked_arn, trace_id)
 
         def answer(outcome: Outcome, served: Served | None) -> None:
-            _respond(request, _response(outcome), request_id, trace_id, served)
+            response = _ruled(url.configuration.get("Cors"), request, _response(outcome))
+            _respond(request, response, request_id, trace_id, served)
 
         self._dispatcher.invoke(invocation, answer)
+
+
+def _ruled(rules: Mapping[str, Any] | None, request: Request, response: urls.Response) -> urls.Response:
+    return response if rules is None else cors.ruled(rules, request.headers.get("origin"), response)
 
 
 def _response(outcome: Outcome) -> urls.Response:

@@ -55,6 +55,10 @@ class UrlTable:
         """The URL of a function, or of its alias."""
         return self._by_target.get((account, region, function, qualifier))
 
+    def of_function(self, function: Key) -> list[FunctionUrl]:
+        """The URLs of a function and of its aliases."""
+        return [url for url in self._by_id.values() if url.key[:3] == function]
+
     def save(self, url: FunctionUrl) -> Change[FunctionUrl]:
         """Insert a URL, or replace the configuration of the one with its target and id."""
         values = (*url.key, url.url_id, msgspec.json.encode(dict(url.configuration)).decode())
@@ -65,7 +69,7 @@ class UrlTable:
 
     def forget(self, function: Key) -> None:
         """Drop from memory the URLs of a function whose rows are gone."""
-        for url in [url for url in self._by_id.values() if url.key[:3] == function]:
+        for url in self.of_function(function):
             self._drop(url)
 
     def load(self, connection: sqlite3.Connection) -> None:

@@ -1,44 +1,51 @@
-"""Function URLs: CreateFunctionUrlConfig, GetFunctionUrlConfig, DeleteFunctionUrlConfig.
+"""Function URLs: their configurations, created, shown, listed, updated, deleted.
 
-A URL belongs to a function or to an alias, never to a number. Serving it is the frontend's; what the frontend does not
-do yet (IAM authentication, CORS, streaming) is refused here rather than promised. Facts: fact sheet 7.
+A URL belongs to a function or to an alias, never to a number; it survives its alias and answers 403 then. Serving it is
+the frontend's. AWS_IAM is kept and every request refused, since signatures are not checked; streaming is refused here
+rather than promised. Facts: fact sheet 7.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from lambent.clock import rfc3339
 from lambent.control.context import Answer, Context, Params, not_served, operation
-from lambent.errors import conflict, not_found
+from lambent.control.pages import page
+from lambent.errors import conflict, invalid_parameter, not_found
 from lambent.names import FunctionName
+from lambent.store.functions import Function
 from lambent.store.urls import FunctionUrl
 from lambent.store.writer import Change
 
 _LETTERS = string.ascii_lowercase + string.digits
 _ID_LENGTH = 32
+#: OPTIONS is the preflight's own (API reference, Cors).
+_METHODS = frozenset({"GET", "PUT", "HEAD", "POST", "PATCH", "DELETE", "*"})
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9.*_-]+(:[0-9]{1,5})?", re.IGNORECASE)
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110, 5.6.2; * among them
 
 
 @operation("CreateFunctionUrlConfig")
 async def create_function_url_config(context: Context, params: Params) -> Answer:
     named = _named(context, params, "CreateFunctionUrlConfig")
-    if params["AuthType"] != "NONE":
-        raise not_served(f"The AuthType {params['AuthType']} of function URLs")
-    if params.get("InvokeMode", "BUFFERED") != "BUFFERED":
-        raise not_served(f"The InvokeMode {params['InvokeMode']} of function URLs")
-    if params.get("Cors"):
-        raise not_served("The Cors setting of function URLs")
-    now = context.clock.wall()
-    configuration = {"AuthType": "NONE", "InvokeMode": "BUFFERED", "CreationTime": rfc3339(now),
-                     "LastModifiedTime": rfc3339(now)}  # fmt: skip
+    _check(params)
+    now = rfc3339(context.clock.wall())
+    configuration = {"AuthType": params["AuthType"], "InvokeMode": "BUFFERED", "CreationTime": now,
+                     "LastModifiedTime": now, **_cors(params)}  # fmt: skip
     url_id = "".join(secrets.choice(_LETTERS) for _ in range(_ID_LENGTH))
     url = FunctionUrl(*named.key, named.qualifier or "", url_id, configuration)
 
     def decide() -> Change[FunctionUrl]:
-        _check_function(context, named)
+        function = _function(context, named)
+        if named.qualifier is not None and named.qualifier not in function.aliases:
+            raise not_found("Function does not exist")
         if context.store.urls.of(*url.key) is not None:
             raise conflict(f"Failed to create function url config for [functionArn = {url.function_arn}]. "
                            "Error message:  FunctionUrlConfig exists for this Lambda function")  # fmt: skip
@@ -58,6 +65,34 @@ def get_function_url_config(context: Context, params: Params) -> Answer:
     return shown(context, _find(context, _named(context, params, "GetFunctionUrlConfig")))
 
 
+@operation("ListFunctionUrlConfigs")
+def list_function_url_configs(context: Context, params: Params) -> Answer:
+    named = _named(context, params, "ListFunctionUrlConfigs")
+    _function(context, named)
+    found = sorted(context.store.urls.of_function(named.key), key=lambda url: url.qualifier)
+    # "-" so that no key is empty, which would be before every page
+    urls, more = page(found, lambda url: "-" + url.qualifier, params)
+    return {"FunctionUrlConfigs": [shown(context, url) for url in urls], **more}
+
+
+@operation("UpdateFunctionUrlConfig")
+async def update_function_url_config(context: Context, params: Params) -> Answer:
+    named = _named(context, params, "UpdateFunctionUrlConfig")
+    _check(params)
+
+    def decide() -> Change[FunctionUrl]:
+        url = _find(context, named)
+        configuration = {**url.configuration, "LastModifiedTime": rfc3339(context.clock.wall())}
+        if "AuthType" in params:
+            configuration["AuthType"] = params["AuthType"]
+        if "Cors" in params:
+            configuration.pop("Cors", None)
+            configuration |= _cors(params)
+        return context.store.urls.save(replace(url, configuration=configuration))
+
+    return shown(context, await context.store.change(decide))
+
+
 @operation("DeleteFunctionUrlConfig")
 async def delete_function_url_config(context: Context, params: Params) -> Answer:
     named = _named(context, params, "DeleteFunctionUrlConfig")
@@ -72,15 +107,41 @@ def shown(context: Context, url: FunctionUrl) -> dict[str, Any]:
     return {"FunctionUrl": f"http://{host}/", "FunctionArn": url.function_arn, **url.configuration}
 
 
+def _check(params: Params) -> None:
+    if params.get("InvokeMode", "BUFFERED") != "BUFFERED":
+        raise not_served(f"The InvokeMode {params['InvokeMode']} of function URLs")
+    _check_cors(params.get("Cors", {}))
+
+
+def _check_cors(cors: Mapping[str, Any]) -> None:
+    """What the model lets through and no browser understands, or would make a second header. The words are ours."""
+    for method in cors.get("AllowMethods", ()):
+        if method not in _METHODS:
+            raise invalid_parameter(f"AllowMethods holds {method!r}; allowed are {', '.join(sorted(_METHODS))}.")
+    for origin in cors.get("AllowOrigins", ()):
+        if not _ORIGIN.fullmatch(origin):
+            raise invalid_parameter(f"AllowOrigins holds {origin!r}, which is neither * nor an origin such as "
+                                    "https://www.example.com.")  # fmt: skip
+    for member in ("AllowHeaders", "ExposeHeaders"):
+        for name in cors.get(member, ()):
+            if not _HEADER.fullmatch(name):
+                raise invalid_parameter(f"{member} holds {name!r}, which is not the name of a header.")
+
+
+def _cors(params: Params) -> dict[str, Any]:
+    """The member Cors of the configuration; empty rules are none."""
+    return {"Cors": params["Cors"]} if params.get("Cors") else {}
+
+
 def _named(context: Context, params: Params, action: str) -> FunctionName:
     return context.function(params["FunctionName"], params.get("Qualifier"), action=action)
 
 
-def _check_function(context: Context, named: FunctionName) -> None:
+def _function(context: Context, named: FunctionName) -> Function:
     function = context.store.functions.get(*named.key)
-    if function is None or named.qualifier is not None:
-        # Aliases come with their own module; until then no qualifier that a URL may have exists.
-        raise not_found("Function does not exist" if function is None else f"Alias not found: {named.qualified_arn}")
+    if function is None:
+        raise not_found("Function does not exist")
+    return function
 
 
 def _find(context: Context, named: FunctionName) -> FunctionUrl:
