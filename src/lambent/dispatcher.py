@@ -17,10 +17,13 @@ from lambent.core import scheduler as machine
 from lambent.core.model import FunctionVersion, Invocation, Outcome
 from lambent.core.scheduler import Scheduler
 from lambent.names import LATEST
-from lambent.worker.base import Served, Worker
+from lambent.worker.base import Served, Sink, Source, Worker
 
 #: Called once, from the event loop, perhaps before `invoke` returns. It must take the payload at once.
 OnOutcome = Callable[[Outcome, Served | None], None]
+#: Called when a streamed response begins, at most once and before OnOutcome: content type (empty when the runtime named
+#: none), where it is served, the guest's end. Returns what takes the bytes.
+OnStream = Callable[[str, Served, Source], Sink]
 #: How often memory is measured while environments exist. The kernel tells of refusals only by a counter.
 MEASURE_S = 1.0
 
@@ -34,6 +37,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._worker: Worker | None = None
         self._waiting: dict[Invocation, OnOutcome] = {}
+        self._streams: dict[Invocation, OnStream] = {}  #: of those whose caller takes a stream
         self._inbox: deque[machine.Event] = deque()
         self._stepping = False
         self._timer: asyncio.TimerHandle | None = None
@@ -60,6 +64,12 @@ class Dispatcher:
         self._waiting[invocation] = on_outcome
         self._quiet.clear()
         self._feed(machine.InvocationArrived(self._clock.monotonic(), invocation))
+
+    def invoke_streaming(self, invocation: Invocation, on_stream: OnStream, on_outcome: OnOutcome) -> None:
+        """Run a function once for a caller who takes the response as it is made. It may still come in one piece."""
+        invocation.streams = True
+        self._streams[invocation] = on_stream
+        self.invoke(invocation, on_outcome)
 
     def function_changed(self, function_arn: str, version: str, serving: FunctionVersion | None) -> None:
         """A version's code or configuration is another one from now on, or the version was deleted."""
@@ -105,8 +115,13 @@ class Dispatcher:
 
     # worker.base.Owner
 
+    def streaming(self, invocation: Invocation, content_type: str, served: Served, source: Source) -> Sink:
+        return self._streams[invocation](content_type, served, source)
+
     def replied(self, invocation: Invocation, outcome: Outcome, served: Served | None) -> None:
         on_outcome = self._waiting.pop(invocation)
+        if invocation.streams:
+            self._streams.pop(invocation, None)
         if not self._waiting:
             self._quiet.set()
         on_outcome(outcome, served)

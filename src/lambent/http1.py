@@ -15,9 +15,9 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
-from lambent.http1_parse import Budget, Reader
+from lambent.http1_parse import BodySink, Budget, Reader
 
 #: A request that was not complete this long after its first byte is given up (slow-loris), and so is a peer that has
 #: read nothing of an answer for this long.
@@ -32,8 +32,8 @@ class Request:
     `respond` may be called once, at any later time; if the peer has gone, it does nothing.
     """
 
-    __slots__ = ("_connection", "body", "charge", "headers", "keep_alive", "method", "oversize", "path", "query",
-                 "responded")  # fmt: skip
+    __slots__ = ("_connection", "body", "charge", "headers", "keep_alive", "method", "on_flow", "oversize", "path",
+                 "query", "responded", "trailers")  # fmt: skip
 
     def __init__(self, connection: Connection, method: str, path: str, query: str,
                  headers: dict[str, str], body: bytes, keep_alive: bool) -> None:
@@ -46,6 +46,9 @@ class Request:
         self.keep_alive = keep_alive
         self.oversize = 0  #: bytes that came, when they were over the limit; `body` is then empty
         self.charge = 0  #: bytes of the budget that the body takes
+        self.trailers = _NONE  #: what came after a chunked body
+        #: told False when the peer reads a begun answer too slowly, True when it has caught up or is gone
+        self.on_flow: Callable[[bool], None] | None = None
         self.responded = False
 
     @property
@@ -87,8 +90,44 @@ class Request:
         self.responded = True
         self._connection.send_raw(self, message, may_wait)
 
+    # A body that is taken as it comes
+
+    def pause(self) -> None:
+        """Read no more of the body for now."""
+        self._connection.hold_back(True)
+
+    def resume(self) -> None:
+        self._connection.hold_back(False)
+
+    # An answer that is sent as it is made
+
+    def begin(self, status: int, headers: tuple[tuple[str, str], ...] = (), content_type: str | None = None) -> None:
+        """Begin an answer of unknown length; `write`, then `finish` or `abort`. Raises ValueError for a bad header."""
+        if not self.responded:
+            self._connection.begin(self, status, headers, content_type)
+            self.responded = True
+
+    def write(self, data: bytes) -> None:
+        self._connection.write(self, data)
+
+    def finish(self) -> None:
+        self._connection.finish(self)
+
+    def abort(self) -> None:
+        """Break the answer off in a way that the peer can tell from its end."""
+        self._connection.abort()
+
 
 Handler = Callable[[Request], None]
+_NONE: dict[str, str] = {}
+
+
+class Streamed(NamedTuple):
+    """Which requests are told of before their body: those with this header, if `open` returns who takes the body."""
+
+    header: str
+    open: Callable[[Request], BodySink | None]
+
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -103,8 +142,11 @@ _NAMES = {
 
 
 def render(status: int, body: bytes, headers: tuple[tuple[str, str], ...], content_type: str | None,
-           *, keep_alive: bool = True, head_only: bool = False) -> bytes:
-    """A response as bytes. Raises ValueError for a header that would break the message apart."""
+           *, keep_alive: bool = True, head_only: bool = False, chunked: bool | None = None) -> bytes:
+    """A response as bytes. `chunked` is None unless the length is not known: then only the head is rendered.
+
+    Raises ValueError for a header that would break the message apart.
+    """
     lines = [f"{name}: {value}" for name, value in headers]
     bodiless = status == 204 or status == 304 or status < 200
     if content_type is not None and not bodiless:
@@ -114,7 +156,9 @@ def render(status: int, body: bytes, headers: tuple[tuple[str, str], ...], conte
         if "\r" in line or "\n" in line or "\0" in line:
             raise ValueError(f"header {line.partition(':')[0]!r} holds a line break")
         parts.append(line.encode("utf-8") + b"\r\n")
-    if not bodiless:
+    if chunked:
+        parts.append(b"" if bodiless else b"Transfer-Encoding: chunked\r\n")
+    elif not bodiless and chunked is None:
         parts.append(b"Content-Length: %d\r\n" % len(body))
     if not keep_alive:
         parts.append(b"Connection: close\r\n")
@@ -128,22 +172,29 @@ class Connection(asyncio.Protocol):
     """One client connection. Requests on it are handled one after the other."""
 
     __slots__ = (
-        "_budget", "_clogged", "_continue_due", "_current", "_ended", "_failure", "_held", "_loop", "_on_close",
-        "_on_request", "_parsing", "_paused", "_reader", "_refuse", "_stall", "_timeout_s", "_timer", "_transport",
-        "_unread_bytes", "_waiting", "closed", "local", "peer",
+        "_bodiless", "_budget", "_chunked", "_clogged", "_continue_due", "_current", "_ended", "_failure", "_held",
+        "_held_back", "_loop", "_on_close", "_on_request", "_parsing", "_paused", "_reader", "_refuse", "_stall",
+        "_streamed", "_streaming", "_timeout_s", "_timer", "_transport", "_unread_bytes", "_waiting", "closed", "local",
+        "peer",
     )  # fmt: skip
 
     def __init__(self, on_request: Handler, loop: asyncio.AbstractEventLoop, body_limit: int,
                  on_close: Callable[[Connection], None] | None = None,
                  refuse: Callable[[Connection], str | None] | None = None,
-                 timeout_s: float | None = REQUEST_TIMEOUT_S, budget: Budget | None = None) -> None:
+                 timeout_s: float | None = REQUEST_TIMEOUT_S, budget: Budget | None = None,
+                 streamed: Streamed | None = None) -> None:
         self._on_request = on_request
         self._on_close = on_close
         self._refuse = refuse
         self._loop = loop
         self._timeout_s = timeout_s
         self._budget = budget
-        self._reader = Reader(self._complete, self._fail, self._expected, body_limit, budget)
+        self._streamed = streamed
+        self._reader = Reader(self._complete, self._fail, self._expected, body_limit, budget,
+                              streamed.header if streamed is not None else None, self._unbuffered)
+        self._streaming: Request | None = None  #: the request whose body is taken as it comes
+        self._held_back = False  #: whoever takes it wants no more for now
+        self._chunked = self._bodiless = False  #: of the answer that is being made
         self._transport: Any = None
         self._current: Request | None = None
         self._waiting: deque[Request] = deque()
@@ -215,15 +266,42 @@ class Connection(asyncio.Protocol):
             return
         self._continue_due = False
         self._stop_timer()
+        if self._streaming is not None:
+            self._complete_streaming()
+            return
         path, query = reader.target
         request = Request(self, reader.method, path, query, reader.headers, bytes(reader.body), reader.keep_alive)
         request.oversize = reader.oversize
+        request.trailers = reader.trailers
         request.charge, reader.charge, reader.body = reader.charge, 0, b""
         if self._current is None and not self._waiting and not self._clogged:
             self._current = request
             self._handle(request)
         else:
             self._waiting.append(request)
+
+    def _unbuffered(self) -> BodySink | None:
+        """Who takes the body of the request whose head has come; one that must wait for its turn is gathered."""
+        if self._streamed is None or self._current is not None or self._waiting or self._clogged or self._ended:
+            return None
+        reader = self._reader
+        path, query = reader.target
+        request = Request(self, reader.method, path, query, reader.headers, b"", reader.keep_alive)
+        sink = self._streamed.open(request)
+        if sink is not None:
+            self._current = self._streaming = request
+        return sink
+
+    def _complete_streaming(self) -> None:
+        request, self._streaming = self._streaming, None
+        sink, self._reader.sink = self._reader.sink, None
+        assert request is not None and sink is not None
+        request.trailers = self._reader.trailers
+        try:
+            sink.end(request.trailers)
+        except Exception:
+            traceback.print_exc()
+            request.respond(500, b'{"message":"Internal Server Error"}')
 
     def _handle(self, request: Request) -> None:
         if self.closed:
@@ -242,6 +320,8 @@ class Connection(asyncio.Protocol):
     def _fail(self, status: int, message: str) -> None:
         """Read no further; say why once every request that came before is answered."""
         self._stop_timer()
+        if self._streaming is not None:  # it will not be whole, so this is its answer
+            self._streaming = self._current = None
         self._failure = render(status, f'{{"message":"{message}"}}'.encode(), (), "application/json", keep_alive=False)
         self._advance()
 
@@ -293,6 +373,26 @@ class Connection(asyncio.Protocol):
         else:
             self._end()
 
+    def begin(self, request: Request, status: int, headers: tuple[tuple[str, str], ...],
+              content_type: str | None) -> None:
+        self._chunked = not self._reader.http_1_0
+        if not self._chunked:
+            request.keep_alive = False  # the end of the connection is the end of the answer
+        head = render(status, b"", headers, content_type, keep_alive=request.keep_alive, chunked=self._chunked)
+        self._bodiless = request.method == "HEAD" or status == 204 or status == 304
+        self.settle(request)
+        if not self.closed:
+            self._held += head
+            self._flush()
+
+    def write(self, request: Request, data: bytes) -> None:
+        if data and request is self._current and not self.closed and not self._bodiless:
+            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    def finish(self, request: Request) -> None:
+        if request is self._current:
+            self.send_raw(request, b"0\r\n\r\n" if self._chunked and not self._bodiless else b"")
+
     def settle(self, request: Request) -> None:
         """The request's body is held no more."""
         if request.charge and self._budget is not None:
@@ -332,6 +432,7 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         self._unread_bytes = unread
+        self._tell_flow(False)
         if self._timeout_s is not None:
             self._stall = self._loop.call_later(self._timeout_s, self._check_progress, unread)
         self._pace()
@@ -344,7 +445,17 @@ class Connection(asyncio.Protocol):
         if self._budget is not None:
             self._budget.give_back(self._unread_bytes)
         self._unread_bytes = 0
+        self._tell_flow(True)
         self._advance()
+        self._pace()
+
+    def _tell_flow(self, flows: bool) -> None:
+        if self._current is not None and self._current.on_flow is not None:
+            self._current.on_flow(flows)
+
+    def hold_back(self, wanted: bool) -> None:
+        """Whether whoever takes a body wants no more for now."""
+        self._held_back = wanted
         self._pace()
 
     def _check_progress(self, before: int) -> None:
@@ -359,7 +470,7 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return
         reader = self._reader
-        paused = bool(self._clogged or self._waiting or self._failure)
+        paused = bool(self._clogged or self._waiting or self._failure or self._held_back)
         if paused is not self._paused and not self._transport.is_closing():
             self._paused = paused
             if paused:
@@ -368,7 +479,7 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
         if self._ended:
             return
-        if paused or not reader.reading:
+        if paused or not reader.reading or self._streaming is not None:
             self._stop_timer()
         elif self._timer is None and self._timeout_s is not None:
             self._timer = self._loop.call_later(self._timeout_s, reader.give_up, 408, "Request Timeout")

@@ -6,8 +6,9 @@ writes nothing and knows no transport; `http1.Connection` does, and decides when
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import httptools
 
@@ -37,6 +38,20 @@ class Budget:
         self.held -= size
 
 
+class BodySink(Protocol):
+    """Takes the body of a request as it comes. Either `end` or `lost` is the last call."""
+
+    def chunk(self, data: bytes) -> None: ...
+
+    def end(self, trailers: Mapping[str, str]) -> None:
+        """The body is whole; now the request is to be answered."""
+        ...
+
+    def lost(self) -> None:
+        """No more will come: the peer has hung up, or broken the message."""
+        ...
+
+
 class Reader:
     """The request that is being read. `complete` is called when it is whole, from within `feed`, and finds it in the
     attributes; `fail(status, message)` when no more can be read; `expected` when the peer waits before its body.
@@ -44,11 +59,15 @@ class Reader:
 
     __slots__ = (
         "_again", "_budget", "_complete", "_expected", "_fail", "_head_bytes", "_head_done", "_head_lines", "_limit",
-        "_parser", "_repeated", "_silent_bytes", "_target", "body", "charge", "failed", "headers", "reading", "size",
+        "_parser", "_repeated", "_silent_bytes", "_streamed", "_target", "_unbuffered", "body", "charge", "failed",
+        "headers", "reading", "sink", "size", "trailers",
     )  # fmt: skip
 
     def __init__(self, complete: Callable[[], None], fail: Callable[[int, str], None], expected: Callable[[], None],
-                 body_limit: int, budget: Budget | None) -> None:
+                 body_limit: int, budget: Budget | None, streamed: str | None = None,
+                 unbuffered: Callable[[], BodySink | None] | None = None) -> None:
+        self._streamed = streamed  #: the header of requests for which `unbuffered` may name who takes the body
+        self._unbuffered = unbuffered
         self._complete = complete
         self._fail = fail
         self._expected = expected
@@ -62,6 +81,8 @@ class Reader:
         self._again: tuple[bytes, dict[str, str]] | None = None  #: the head, while an upgrade is declined
         self._silent_bytes = 0  #: since the parser last had something to tell
         self.headers: dict[str, str] = {}
+        self.trailers: dict[str, str] = {}
+        self.sink: BodySink | None = None  #: who takes the body of this request
         self.body: bytes | bytearray = b""
         self.size = 0  #: bytes of the body that came; over the limit `body` is empty
         self.charge = 0  #: bytes of the budget that it takes; whoever takes the body over has to give them back
@@ -77,6 +98,11 @@ class Reader:
         """Path and query as they came."""
         path, _, query = self._target.decode("latin-1").partition("?")
         return path, query
+
+    @property
+    def http_1_0(self) -> bool:
+        """Of the request that was read last."""
+        return bool(self._parser.get_http_version() == "1.0")
 
     @property
     def keep_alive(self) -> bool:
@@ -116,6 +142,9 @@ class Reader:
 
     def forget(self) -> None:
         """Let go of what came of the body."""
+        sink, self.sink = self.sink, None
+        if sink is not None:
+            sink.lost()
         self.body = b""
         if self._budget is not None:
             self._budget.give_back(self.charge)
@@ -145,6 +174,7 @@ class Reader:
         self.headers = {}
         self._head_bytes = self._head_lines = 0
         self._head_done = False
+        self.trailers = {}
         self.size = 0
 
     def on_url(self, url: bytes) -> None:
@@ -154,10 +184,11 @@ class Reader:
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_lines += 1
         self._count_head(len(name) + len(value))
-        if self._head_done:
-            return  # a trailer: nothing that we serve is told by one, and it must not pass for a header
         key = name.decode("latin-1").lower()
         text = value.decode("latin-1")
+        if self._head_done:  # it must not pass for a header
+            self.trailers[key] = text
+            return
         if key in self.headers:
             self._repeated.setdefault(key, [self.headers[key]]).append(text)
         else:
@@ -180,11 +211,22 @@ class Reader:
             self._repeated = {}
         if not self.failed and self.headers.get("expect", "").lower() == "100-continue":
             self._expected()
+        if self._streamed is not None and self._streamed in self.headers and self._unbuffered is not None:
+            self.sink = self._unbuffered()
+
+    def _pass_on(self, sink: BodySink, body: bytes) -> None:
+        try:
+            sink.chunk(body)
+        except Exception:  # our fault; the parser would make it the peer's
+            traceback.print_exc()
+            self.give_up(500, "Internal Server Error")
 
     def on_body(self, body: bytes) -> None:
         if self.failed:
             return
         self._silent_bytes = 0
+        if self.sink is not None:
+            return self._pass_on(self.sink, body)
         self.size += len(body)
         if self.size > self._limit:
             self.forget()  # read on, so that the peer can be answered, and keep nothing

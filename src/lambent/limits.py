@@ -19,6 +19,9 @@ MAX_EXTENSIONS: Final = 10  # Extensions API
 # Payloads
 REQUEST_PAYLOAD_BYTES: Final = 6 * 1024 * 1024  # Quotas: synchronous request
 RESPONSE_PAYLOAD_BYTES: Final = 6 * 1024 * 1024 + 100  # RIE: 6291556, counted on what the runtime posts
+STREAM_RESPONSE_BYTES: Final = 200 * 1024 * 1024  # Quotas: response streaming, since 2025
+STREAM_BURST_BYTES: Final = 6 * 1024 * 1024  # "Response streaming": uncapped; RIE's token bucket
+STREAM_BYTES_PER_S: Final = 2 * 1024 * 1024  # "Response streaming": after that
 CLIENT_CONTEXT_BYTES: Final = 3583  # API reference, Invoke
 LOG_TAIL_BYTES: Final = 4096  # API reference, Invoke: LogType=Tail
 CREATE_REQUEST_BYTES: Final = 70_167_211  # recorded 413 message

@@ -85,7 +85,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
                           max_age_s=settings.max_age_s, memory_budget_bytes=memory_budget(settings.memory_mib))
     dispatcher = Dispatcher(scheduler, clock)
     worker = LocalWorker(clock=clock, backend=backend, runtimes=runtimes, packages=packages, logs=logs,
-                         owner=dispatcher, network=settings.network)
+                         owner=dispatcher, network=settings.network,
+                         limit_bandwidth=settings.stream_bandwidth == "aws")
     dispatcher.use(worker)
     store.functions.watch(dispatcher.function_changed)
     stack.push_async_callback(dispatcher.stop, settings.drain_s)

@@ -96,6 +96,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("concurrency", int, 1000, "concurrent executions of the account", minimum=1),
     Setting("memory_mib", int, 0, "memory of all environments together; 0 takes 80 % of the host's", minimum=0),
     Setting("drain_s", float, 5.0, "seconds that running invocations get when the server stops", minimum=0),
+    Setting("stream_bandwidth", str, "aws",
+            "rate of a streamed response: as on AWS (6 MiB at full speed, then 2 MiB/s), or unlimited",
+            ("aws", "unlimited")),
     Setting("nearest_runtime", bool, False, "run a function on the closest minor version when the host lacks its own"),
     Setting("tmp", str, "auto", "what /tmp is made of: an ext4 image, or tmpfs that counts against memory",
             ("auto", "ext4", "tmpfs")),
@@ -119,6 +122,7 @@ class Settings:
     concurrency: int
     memory_mib: int
     drain_s: float
+    stream_bandwidth: Literal["aws", "unlimited"]
     nearest_runtime: bool
     tmp: Literal["auto", "ext4", "tmpfs"]
 

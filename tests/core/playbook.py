@@ -13,9 +13,10 @@ def function(timeout_s: int = 3, generation: str = "g1", name: str = "f") -> Fun
                            "0" * 64, timeout_s=timeout_s)
 
 
-def invocation(request_id: str = "r1", *, tail: bool = False, generation: str = "g1", name: str = "f") -> Invocation:
+def invocation(request_id: str = "r1", *, tail: bool = False, streams: bool = False, generation: str = "g1",
+               name: str = "f") -> Invocation:
     made = function(generation=generation, name=name)
-    return Invocation(request_id, made, b"{}", made.function_arn, reply_after_report=tail)
+    return Invocation(request_id, made, b"{}", made.function_arn, reply_after_report=tail, streams=streams)
 
 
 def response(payload: bytes = b'"ok"') -> Outcome:

@@ -18,7 +18,9 @@ from lambent.core.events import (
     NextRequested,
     ProcessesEnded,
     ProcessExited,
+    ResponseEnded,
     ResponsePosted,
+    ResponseStarted,
     RetireRequested,
     SandboxCreated,
     SandboxFailed,
@@ -28,10 +30,10 @@ from lambent.core.journal import IllegalEvent
 from lambent.core.model import ExitStatus, Outcome, OutcomeKind
 
 
-def cold(tail: bool = False) -> Playbook:
+def cold(tail: bool = False, streams: bool = False) -> Playbook:
     """An environment whose runtime works on its first invocation, r1, since t=1."""
     book = Playbook()
-    book.feed(Started(0.0, invocation(tail=tail)), SandboxCreated(0.1), NextRequested(1.0))
+    book.feed(Started(0.0, invocation(tail=tail, streams=streams)), SandboxCreated(0.1), NextRequested(1.0))
     return book
 
 
@@ -307,15 +309,85 @@ def test_init_of_a_provisioned_environment_is_shown_but_not_billed_with_its_firs
     assert (bill.init_ms, bill.billed_ms) == (1000.0, 10)
 
 
+# Streamed responses
+
+
+def streaming(tail: bool = False) -> Playbook:
+    """r1 is in the middle of its response."""
+    book = cold(tail, streams=True)
+    assert book.feed(ResponseStarted(1.5, "r1", "text/plain")) == ["OpenStream"]
+    assert book.machine.responding
+    return book
+
+
+def test_streamed_response_opens_the_answer_and_its_end_is_the_reply() -> None:
+    book = streaming()
+    assert book.feed(ResponseEnded(2.5, "r1", response(b""))) == ["Reply"]
+    assert not book.machine.responding
+    assert book.feed(NextRequested(2.6)) == ["ClearDeadline", "ReportEnd", "Freeze", "Announce"]
+    assert book.report().bill.duration_ms == 1600.0
+    assert book.report().status == "success"
+
+
+def test_streamed_response_to_a_caller_who_wants_the_log_ends_after_the_report() -> None:
+    book = streaming(tail=True)
+    assert book.feed(ResponseEnded(2.5, "r1", response(b""))) == []
+    assert book.feed(NextRequested(2.6)) == ["ClearDeadline", "ReportEnd", "Reply", "Freeze", "Announce"]
+
+
+def test_response_is_not_streamed_to_a_caller_who_waits_for_the_whole() -> None:
+    book = cold()
+    assert book.machine.refusal(ResponseStarted(1.5, "r1", "")) == "InvalidStateTransition"
+    assert book.feed(ResponsePosted(1.5, "r1", response())) == ["Reply"]
+
+
+def test_error_in_the_trailers_of_a_stream_is_a_result_and_resets_nothing() -> None:
+    book = streaming()
+    error = Outcome(OutcomeKind.FUNCTION_ERROR, b"{}", error_type="Function.Broken")
+    assert book.feed(ResponseEnded(2.5, "r1", error)) == ["Reply"]
+    assert book.feed(NextRequested(2.6)) == ["ClearDeadline", "ReportEnd", "Freeze", "Announce"]
+    assert (book.report().status, book.report().error_type) == ("error", "Function.Broken")
+
+
+def test_timeout_in_the_middle_of_a_stream_ends_it_after_the_reset() -> None:
+    book = streaming()
+    assert book.feed(DeadlinePassed(4.0, deadline(book).epoch)) == ["ReportEnd", "Terminate"]
+    assert not book.machine.responding
+    assert book.machine.refusal(ResponseEnded(4.1, "r1", response())) == "InvalidStateTransition"
+    assert book.feed(ProcessesEnded(4.2)) == ["Freeze", "Announce", "Reply"]
+    assert book.replies()[0].outcome.error_type == "Sandbox.Timedout"
+
+
+def test_crash_in_the_middle_of_a_stream_ends_it_after_the_reset() -> None:
+    book = streaming()
+    assert book.feed(ProcessExited(2.0, ExitStatus(code=1))) == ["ClearDeadline", "ReportEnd", "Terminate"]
+    book.feed(ProcessesEnded(2.1))
+    assert book.replies()[0].outcome.error_type == "Runtime.ExitError"
+
+
+def test_crash_after_a_stream_was_cut_off_tells_the_caller_what_came_first() -> None:
+    book = streaming()
+    cut = Outcome(OutcomeKind.FUNCTION_ERROR, b"{}", error_type="Runtime.TruncatedResponse")
+    book.feed(ResponseEnded(2.0, "r1", cut), ProcessExited(2.01, ExitStatus(code=1)), ProcessesEnded(2.1))
+    assert [reply.outcome for reply in book.replies()] == [cut]
+
+
+@pytest.mark.parametrize("call", [NextRequested(2.0), ResponsePosted(2.0, "r1", response()),
+                                  ErrorPosted(2.0, "r1", response()), ResponseStarted(2.0, "r1", "")])  # fmt: skip
+def test_nothing_but_its_end_may_follow_a_started_stream(call: Event) -> None:
+    assert streaming().machine.refusal(call) == "InvalidStateTransition"
+
+
 # The tables
 
 
 @pytest.mark.parametrize("state", list(State))
 def test_runtime_calls_outside_the_table_are_refused_and_leave_no_trace(state: State) -> None:
     calls: list[Event] = [NextRequested(9.0), ResponsePosted(9.0, "r1", response()), ErrorPosted(9.0, "r1", response()),
-             InitErrorPosted(9.0, response())]  # fmt: skip
+             InitErrorPosted(9.0, response()), ResponseStarted(9.0, "r1", ""),
+             ResponseEnded(9.0, "r1", response())]  # fmt: skip
     for call in calls:
-        book = cold()
+        book = cold(streams=True)
         book.machine.runtime = state
         legal = (state, type(call)) in RUNTIME_TABLE
         assert (book.machine.refusal(call) is None) == legal

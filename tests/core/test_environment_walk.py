@@ -8,7 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from playbook import invocation, response
 
-from lambent.core.effects import CreateSandbox, Destroy, Effect, Freeze, Launch, Reply, SetDeadline, Terminate, Thaw
+from lambent.core.effects import (
+    CreateSandbox,
+    Destroy,
+    Effect,
+    Freeze,
+    Launch,
+    OpenStream,
+    Reply,
+    SetDeadline,
+    Terminate,
+    Thaw,
+)
 from lambent.core.environment import Environment, Phase
 from lambent.core.events import (
     RUNTIME,
@@ -22,7 +33,9 @@ from lambent.core.events import (
     NextRequested,
     ProcessesEnded,
     ProcessExited,
+    ResponseEnded,
     ResponsePosted,
+    ResponseStarted,
     RetireRequested,
     SandboxCreated,
     SandboxFailed,
@@ -42,6 +55,7 @@ class World:
         self.at = 0.0
         self.asked = 0
         self.replies: Counter[str] = Counter()
+        self.opened: Counter[str] = Counter()
         self.running: set[str] = set()
         self.terminating = self.creating = self.frozen = False
         self.destroyed = 0
@@ -50,7 +64,7 @@ class World:
 
     def ask(self) -> Invocation:
         self.asked += 1
-        return invocation(f"r{self.asked}", tail=self.asked % 3 == 0)
+        return invocation(f"r{self.asked}", tail=self.asked % 3 == 0, streams=self.asked % 2 == 1)
 
     def feed(self, event: Event) -> None:
         effects = self.machine.handle(event)
@@ -67,6 +81,10 @@ class World:
                 assert not self.frozen
                 assert name not in self.running, "launched twice"
                 self.running.add(name)
+            case OpenStream(invocation=opened):
+                assert opened.streams
+                assert not self.replies[opened.request_id], "a stream opened after the reply"
+                self.opened[opened.request_id] += 1
             case Reply(invocation=answered):
                 self.replies[answered.request_id] += 1
             case Freeze():
@@ -103,6 +121,7 @@ class World:
                 current = machine.assigned.request_id if machine.assigned is not None else "none"
                 events += [NextRequested(at), ResponsePosted(at, current, response()),
                            ErrorPosted(at, current, response()), InitErrorPosted(at, response()),
+                           ResponseStarted(at, current, ""), ResponseEnded(at, current, response()),
                            EntrypointMissing(at, ("x",))]  # fmt: skip
             for name in EXTENSIONS:
                 events += [ExtensionRegistered(at, name, True, False), ExtensionRegistered(at, name, False, True),
@@ -110,7 +129,7 @@ class World:
         if self.terminating:
             events.append(ProcessesEnded(at))
         if machine.phase in (Phase.IDLE, Phase.RESET):
-            events.append(InvocationAssigned(at, invocation(f"r{self.asked + 1}")))
+            events.append(InvocationAssigned(at, invocation(f"r{self.asked + 1}", streams=self.asked % 2 == 0)))
         return [event for event in events if machine.refusal(event) is None]
 
     def step(self, choice: int) -> None:
@@ -145,6 +164,7 @@ def test_random_walk_keeps_every_promise(external: tuple[str, ...], choices: lis
             break
         world.step(choice)
     assert all(count == 1 for count in world.replies.values())
+    assert all(count == 1 for count in world.opened.values())
     if world.machine.phase is Phase.GONE:
         assert world.destroyed == 1
         assert sum(world.replies.values()) == world.asked

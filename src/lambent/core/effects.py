@@ -42,8 +42,16 @@ class DeliverShutdown:
 
 
 @dataclass(slots=True, eq=False)
+class OpenStream:
+    """The caller's answer begins; what the guest sends from now on is passed on. At most one, before the Reply."""
+
+    invocation: Invocation
+    content_type: str
+
+
+@dataclass(slots=True, eq=False)
 class Reply:
-    """The caller's answer. Exactly one for each invocation."""
+    """The caller's answer, or its end when it was streamed. Exactly one for each invocation."""
 
     invocation: Invocation
     outcome: Outcome
@@ -140,6 +148,6 @@ class ReportEntrypoint:
     candidates: tuple[str, ...]
 
 
-Effect = (CreateSandbox | Launch | Deliver | DeliverShutdown | Reply | SetDeadline | ClearDeadline | Freeze | Thaw
-          | LimitCpu | SignalRuntime | Terminate | Destroy | Announce | AnnounceInitFailed | ReportInitStart
-          | ReportInit | ReportStart | ReportEnd | ReportEntrypoint)  # fmt: skip
+Effect = (CreateSandbox | Launch | Deliver | DeliverShutdown | OpenStream | Reply | SetDeadline | ClearDeadline
+          | Freeze | Thaw | LimitCpu | SignalRuntime | Terminate | Destroy | Announce | AnnounceInitFailed
+          | ReportInitStart | ReportInit | ReportStart | ReportEnd | ReportEntrypoint)  # fmt: skip

@@ -31,6 +31,7 @@ from lambent.core.effects import (
     Freeze,
     Launch,
     LimitCpu,
+    OpenStream,
     Reply,
     ReportEnd,
     ReportEntrypoint,
@@ -54,14 +55,16 @@ from lambent.core.events import (
     NextRequested,
     ProcessesEnded,
     ProcessExited,
+    ResponseEnded,
     ResponsePosted,
+    ResponseStarted,
     RetireRequested,
     SandboxCreated,
     SandboxFailed,
     Started,
 )  # fmt: skip
 from lambent.core.journal import IllegalEvent, Journal
-from lambent.core.model import ExitStatus, InitPhase, InitType, Invocation, Outcome, Status, bill
+from lambent.core.model import ExitStatus, InitPhase, InitType, Invocation, Outcome, OutcomeKind, Status, bill
 
 
 class Phase(Enum):
@@ -81,6 +84,7 @@ class State(Enum):
     REGISTERED = "registered"  #: extensions only
     READY = "ready"  #: waits in Next
     BUSY = "busy"  #: was handed an invocation
+    RESPONDING = "responding"  #: runtime only: in the middle of a streamed response
     RESPONDED = "responded"  #: runtime only: answered, not yet back in Next
     FAILED = "failed"  #: runtime only: posted an init error
 
@@ -93,6 +97,8 @@ RUNTIME_TABLE: dict[tuple[State, type], State] = {
     (State.READY, NextRequested): State.READY,  # asking again is allowed; it blocks again
     (State.BUSY, ResponsePosted): State.RESPONDED,
     (State.BUSY, ErrorPosted): State.RESPONDED,
+    (State.BUSY, ResponseStarted): State.RESPONDING,
+    (State.RESPONDING, ResponseEnded): State.RESPONDED,
     (State.RESPONDED, NextRequested): State.READY,
 }
 EXTENSION_TABLE: dict[tuple[State, type], State] = {
@@ -171,7 +177,12 @@ class Environment:
         self._cpu_limited = False
         self._effects: list[Effect] = []
 
-    # The two questions and the one command
+    # The questions and the one command
+
+    @property
+    def responding(self) -> bool:
+        """Whether what the guest streams is still passed on."""
+        return self.runtime is State.RESPONDING and self.phase is Phase.INVOKE
 
     def refusal(self, event: Event) -> str | None:
         """Why this event is not possible now, as the Runtime API's error type; None when it is."""
@@ -179,9 +190,12 @@ class Environment:
         allowed = PHASES.get(kind)
         if allowed is not None and self.phase not in allowed:
             return "InvalidStateTransition"
-        if isinstance(event, (ResponsePosted, ErrorPosted)):
-            if self.runtime is not State.BUSY or self.assigned is None or self._stopping is not None:
+        if isinstance(event, (ResponsePosted, ErrorPosted, ResponseStarted, ResponseEnded)):
+            wanted = State.RESPONDING if kind is ResponseEnded else State.BUSY
+            if self.runtime is not wanted or self.assigned is None or self._stopping is not None:
                 return "InvalidStateTransition"
+            if kind is ResponseStarted and not self.assigned.streams:
+                return "InvalidStateTransition"  # it is collected instead
             return None if self.assigned.request_id == event.request_id else "InvalidRequestID"
         if isinstance(event, ExtensionRegistered):
             return self._register_refusal(event)
@@ -371,6 +385,18 @@ class Environment:
 
     def _response_posted(self, event: ResponsePosted) -> None:
         self.runtime = State.RESPONDED
+        self._settle(event.outcome)
+
+    def _response_started(self, event: ResponseStarted) -> None:
+        self.runtime = State.RESPONDING
+        assert self.assigned is not None
+        self._effects.append(OpenStream(self.assigned, event.content_type))
+
+    def _response_ended(self, event: ResponseEnded) -> None:
+        """A stream with an error in its trailers, or without an end, is a result too: the runtime goes on."""
+        self.runtime = State.RESPONDED
+        if event.outcome.kind is not OutcomeKind.RESPONSE:
+            self._report = ("error", event.outcome.error_type)
         self._settle(event.outcome)
 
     def _error_posted(self, event: ErrorPosted) -> None:
@@ -617,7 +643,7 @@ class Environment:
             yield "invoking nothing"
         if self.phase in (Phase.IDLE, Phase.SHUTDOWN, Phase.GONE) and self.assigned is not None:
             yield f"an invocation is assigned in phase {self.phase.value}"
-        working = self.runtime in (State.BUSY, State.RESPONDED)
+        working = self.runtime in (State.BUSY, State.RESPONDING, State.RESPONDED)
         if working and self.phase not in (Phase.INVOKE, Phase.RESET, Phase.SHUTDOWN):
             yield f"the runtime is {self.runtime.value} in phase {self.phase.value}"
         if self._owed is not None and self.phase not in (Phase.RESET, Phase.SHUTDOWN):
@@ -635,6 +661,8 @@ _RULES: dict[type, Callable[[Environment, Any], None]] = {
     ExtensionRegistered: Environment._extension_registered,
     NextRequested: Environment._next_requested,
     ResponsePosted: Environment._response_posted,
+    ResponseStarted: Environment._response_started,
+    ResponseEnded: Environment._response_ended,
     ErrorPosted: Environment._error_posted,
     InitErrorPosted: Environment._init_error_posted,
     ProcessExited: Environment._process_exited,

@@ -57,6 +57,24 @@ class ResponsePosted:
 
 
 @dataclass(slots=True, eq=False)
+class ResponseStarted:
+    """The head of a streamed response came. Its bytes go past the machine, from the guest to the caller."""
+
+    at: float
+    request_id: str
+    content_type: str  #: empty when the runtime named none
+
+
+@dataclass(slots=True, eq=False)
+class ResponseEnded:
+    """The end of a streamed response: whole, cut off, or with an error in its trailers."""
+
+    at: float
+    request_id: str
+    outcome: Outcome  #: without a payload when it is a response
+
+
+@dataclass(slots=True, eq=False)
 class ErrorPosted:
     """The handler failed, or its response was too large: a result, not a reason to reset."""
 
@@ -112,6 +130,6 @@ class ProcessesEnded:
     at: float
 
 
-Event = (Started | SandboxCreated | SandboxFailed | ExtensionRegistered | NextRequested | ResponsePosted | ErrorPosted
-         | InitErrorPosted | ProcessExited | EntrypointMissing | InvocationAssigned | DeadlinePassed | RetireRequested
-         | ProcessesEnded)  # fmt: skip
+Event = (Started | SandboxCreated | SandboxFailed | ExtensionRegistered | NextRequested | ResponsePosted
+         | ResponseStarted | ResponseEnded | ErrorPosted | InitErrorPosted | ProcessExited | EntrypointMissing
+         | InvocationAssigned | DeadlinePassed | RetireRequested | ProcessesEnded)  # fmt: skip

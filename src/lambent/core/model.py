@@ -65,6 +65,8 @@ class Invocation:
     content_type: str = "application/json"
     #: The reply waits until the phase is over and REPORT is written (LogType=Tail).
     reply_after_report: bool = False
+    #: The caller takes a response as it is made. Without it a streamed response is collected first.
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)

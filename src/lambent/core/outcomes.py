@@ -37,6 +37,11 @@ def response_too_large(limit_bytes: int) -> Outcome:
                   f"Response payload size exceeded maximum allowed payload size ({limit_bytes} bytes).")
 
 
+def truncated_response() -> Outcome:
+    """A streamed response stopped before its end; the environment goes on."""
+    return _error("Runtime.TruncatedResponse", "Response ended before it was complete.")
+
+
 def invalid_entrypoint(request_id: str, candidates: tuple[str, ...]) -> Outcome:
     """There is no executable bootstrap."""
     listed = " ".join(candidates)

@@ -23,13 +23,17 @@ from lambent.core.events import (
     InitErrorPosted,
     NextRequested,
     ResponsePosted,
+    ResponseStarted,
 )
 from lambent.core.model import FunctionVersion, Invocation, Outcome, OutcomeKind
-from lambent.http1 import Request
+from lambent.http1 import Request, Streamed
+from lambent.http1_parse import BodySink
 from lambent.runtimeapi.errortype import function_error_type
+from lambent.runtimeapi.stream import Bandwidth, ResponseStream, error_of_trailers
 
 _INVOCATION = "/2018-06-01/runtime/invocation/"
 _NEXT = _INVOCATION + "next"
+_RESPONSE_MODE = "lambda-runtime-function-response-mode"
 _EXTENSION = "/2020-01-01/extension/"
 _ACCEPTED = (
     b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n"
@@ -41,7 +45,8 @@ BODY_LIMIT = limits.RESPONSE_PAYLOAD_BYTES
 #: The runtime's states in the words of the error messages.
 _STATE_WORDS = {
     State.ABSENT: "Terminated", State.STARTED: "Started", State.READY: "Ready", State.BUSY: "Running",
-    State.RESPONDED: "ResponseSent", State.FAILED: "InitError", State.REGISTERED: "Registered",
+    State.RESPONDING: "Responding", State.RESPONDED: "ResponseSent", State.FAILED: "InitError",
+    State.REGISTERED: "Registered",
 }  # fmt: skip
 
 
@@ -58,6 +63,10 @@ class Lifecycle(Protocol):
 
     def runtime_state(self) -> State: ...
 
+    def responding(self) -> bool:
+        """Whether a streamed response is under way and may go on."""
+        ...
+
     def is_external(self, name: str) -> bool:
         """Whether an extension of this file name was launched from /opt/extensions."""
         ...
@@ -66,8 +75,13 @@ class Lifecycle(Protocol):
 class RuntimeApi:
     """One environment's API. Pending `next` calls wait here until the machine delivers."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle, *, limit_bandwidth: bool = False) -> None:
         self._lifecycle = lifecycle
+        self._limit_bandwidth = limit_bandwidth
+        #: what connections are to ask `on_head` about
+        self.streamed = Streamed(_RESPONSE_MODE, self.on_head)
+        #: the streamed response that began last
+        self.stream: ResponseStream | None = None
         self._pending: dict[str, Request] = {}
         #: what was delivered before the participant asked; at most one each
         self._early: dict[str, bytes] = {}
@@ -95,7 +109,35 @@ class RuntimeApi:
         else:
             _refuse(request, 404, "", "404 page not found")
 
+    def on_head(self, request: Request) -> BodySink | None:
+        """Take the body of a streamed response as it comes; None for every other call, and to collect it.
+
+        It is collected when the caller of the function wants the whole, and when it is to be refused at its end.
+        """
+        headers = request.headers
+        if headers[_RESPONSE_MODE].lower() != "streaming":
+            return None
+        request_id, _, what = request.path.removeprefix(_INVOCATION).partition("/")
+        if what != "response" or request.method != "POST" or not request.path.startswith(_INVOCATION):
+            return None
+        lifecycle = self._lifecycle
+        event = ResponseStarted(lifecycle.now(), request_id, headers.get("content-type", ""))
+        if lifecycle.refusal(event) is not None:
+            return None
+        bandwidth = Bandwidth(lifecycle.now()) if self._limit_bandwidth else None
+        self.stream = ResponseStream(lifecycle, request, request_id, bandwidth, self._stream_ended)
+        lifecycle.feed(event)
+        return self.stream
+
     # Runtime API
+
+    def _stream_ended(self, request: Request, event: Event) -> None:
+        stream, self.stream = self.stream, None
+        if stream is not None and stream.too_large:
+            _refuse_too_large(request, limits.STREAM_RESPONSE_BYTES)
+        elif not self._refused(request, event, "InvocationResponse"):
+            self._lifecycle.feed(event)
+            request.respond_raw(_ACCEPTED, may_wait=True)
 
     def _next(self, request: Request, participant: str) -> None:
         lifecycle = self._lifecycle
@@ -121,18 +163,26 @@ class RuntimeApi:
             if self._refused(request, event, "InvocationResponse"):
                 return
             lifecycle.feed(event)
-            _refuse(request, 413, "RequestEntityTooLarge",
-                    f"Exceeded maximum allowed payload size ({limits.RESPONSE_PAYLOAD_BYTES} bytes).")
+            _refuse_too_large(request, limits.RESPONSE_PAYLOAD_BYTES)
             return
-        mode = request.headers.get("lambda-runtime-function-response-mode")
+        mode = request.headers.get(_RESPONSE_MODE)
         if mode is not None and mode.lower() not in ("streaming", "buffered"):
             _refuse(request, 400, "InvalidFunctionResponseMode", "Invalid function response mode")
+            return
+        if mode is not None and "lambda-runtime-function-error-type" in request.trailers:
+            self._post(request, ErrorPosted(lifecycle.now(), request_id, error_of_trailers(request.trailers)))
             return
         content_type = request.headers.get("content-type") or "application/json"
         outcome = Outcome(OutcomeKind.RESPONSE, request.body, content_type)
         event = ResponsePosted(lifecycle.now(), request_id, outcome)
         if not self._refused(request, event, "InvocationResponse"):
             lifecycle.feed(event)  # first, since the caller of the function is the one who waits
+            request.respond_raw(_ACCEPTED, may_wait=True)
+
+    def _post(self, request: Request, event: ErrorPosted) -> None:
+        """What is left of a collected response that ended in an error: the error."""
+        if not self._refused(request, event, "InvocationResponse"):
+            self._lifecycle.feed(event)
             request.respond_raw(_ACCEPTED, may_wait=True)
 
     def _error(self, request: Request, request_id: str) -> None:
@@ -292,6 +342,10 @@ def _refuse(request: Request, status: int, error_type: str, message: str) -> Non
         request.respond(status, message.encode(), content_type="text/plain")
         return
     request.respond(status, msgspec.json.encode({"errorMessage": message, "errorType": error_type}))
+
+
+def _refuse_too_large(request: Request, limit_bytes: int) -> None:
+    _refuse(request, 413, "RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({limit_bytes} bytes).")
 
 
 def _is_uuid(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,8 +27,26 @@ class Served:
     log_tail: bytes = b""  #: the last 4 KB of the log, when the invocation asked for it
 
 
+class Source(Protocol):
+    """The guest's end of a streamed response, for whoever takes it. Calls may be repeated and may come too late."""
+
+    def pause(self) -> None:
+        """Send no more for now. What was read already still comes: at most what one read of a socket gives."""
+        ...
+
+    def resume(self) -> None: ...
+
+
+#: Takes the bytes of a streamed response as they come. What it cannot pass on at once, it bounds with `Source.pause`.
+Sink = Callable[[bytes], None]
+
+
 class Owner(Protocol):
     """The dispatcher, as a worker reports to it. Every call is made from the event loop."""
+
+    def streaming(self, invocation: Invocation, content_type: str, served: Served, source: Source) -> Sink:
+        """The response begins, for an invocation whose caller streams. `replied` follows, once the sink has all."""
+        ...
 
     def replied(self, invocation: Invocation, outcome: Outcome, served: Served) -> None: ...
 

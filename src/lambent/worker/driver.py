@@ -61,7 +61,7 @@ class Driver:
         self._parts = parts
         self._clock: Clock = parts.clock
         self._loop = asyncio.get_running_loop()
-        self._api = RuntimeApi(self)
+        self._api = RuntimeApi(self, limit_bandwidth=parts.limit_bandwidth)
         self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
         self._processes: dict[str, Process] = {}
@@ -82,6 +82,9 @@ class Driver:
 
     def runtime_state(self) -> State:
         return self.machine.runtime
+
+    def responding(self) -> bool:
+        return self.machine.responding
 
     def is_external(self, name: str) -> bool:
         return name in self.machine.external
@@ -160,7 +163,7 @@ class Driver:
 
     def _connection(self) -> Connection:
         connection = Connection(self._api.on_request, self._loop, BODY_LIMIT, self._connections.discard,
-                                self._stranger, timeout_s=None)
+                                self._stranger, timeout_s=None, streamed=self._api.streamed)
         self._connections.add(connection)
         return connection
 
@@ -260,6 +263,12 @@ class Driver:
         deadline_ms = int((self._clock.wall() + effect.deadline - self._clock.monotonic()) * 1000)
         self._api.deliver_shutdown(effect.participant, effect.reason, deadline_ms)
 
+    def _open_stream(self, effect: do.OpenStream) -> None:
+        stream = self._api.stream
+        assert stream is not None  # its head is what led here
+        served = Served(self.id, self.invocations <= 1)
+        stream.sink = self._parts.owner.streaming(effect.invocation, effect.content_type, served, stream)
+
     def _reply(self, effect: do.Reply) -> None:
         invocation = effect.invocation
         served = Served(self.id, self.invocations <= 1)
@@ -348,6 +357,7 @@ _PERFORM: dict[type, Callable[[Driver, Any], None]] = {
     do.Launch: Driver._launch,
     do.Deliver: Driver._deliver,
     do.DeliverShutdown: Driver._deliver_shutdown,
+    do.OpenStream: Driver._open_stream,
     do.Reply: Driver._reply,
     do.SetDeadline: Driver._set_deadline,
     do.ClearDeadline: Driver._clear_deadline,

@@ -30,9 +30,10 @@ class LocalWorker:
     """See `worker.base.Worker`."""
 
     def __init__(self, *, clock: Clock, backend: SandboxBackend, runtimes: Runtimes, packages: PackageStore,
-                 logs: LogStores, owner: Owner, network: str) -> None:
+                 logs: LogStores, owner: Owner, network: str, limit_bandwidth: bool = False) -> None:
         peers = PeerLookup() if os.uname().sysname == "Linux" else None
-        self._parts = Parts(clock, backend, runtimes, packages, logs, owner, network, peers, self._ended)
+        self._parts = Parts(clock, backend, runtimes, packages, logs, owner, network, peers, self._ended,
+                            limit_bandwidth)
         self._clock = clock
         #: one for each environment that is not GONE or whose destruction is under way
         self._drivers: dict[int, Driver] = {}

@@ -38,6 +38,7 @@ class Parts:
     network: str
     peers: PeerLookup | None
     ended: Callable[[Driver], None]
+    limit_bandwidth: bool = False  #: of streamed responses, as AWS does
 
     async def create_sandbox(self, environment_id: str, function: FunctionVersion,
                              on_death: Callable[[str], None]) -> Sandbox:
