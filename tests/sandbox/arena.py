@@ -249,19 +249,24 @@ def _left(instance: str, folder: Path) -> dict[str, Any]:
     """What sandboxes could leave on this host, as far as it can be theirs."""
     with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
         mounted = mounts.read()
-    loops = []
-    for path in glob.glob("/sys/block/loop*/loop/backing_file"):
-        with contextlib.suppress(FileNotFoundError):  # somebody else's, just detached
-            loops.append(Path(path).read_text(encoding="utf-8"))
     patterns = [f"/sys/fs/cgroup/{below}lambent-{instance}" for below in ("", "*/", "*/*/")]
     return {
         "children": sorted(row.pid for row in proctable.descendants(parents=[os.getpid()])),
         "mounts": mounted,
         "groups": [name for pattern in patterns for name in glob.glob(pattern)],
-        "loops": [text for text in loops if str(folder) in text],
+        "loops": loops_below(folder),
         "work": sorted(path.name for path in (folder / "work").glob("*") if path.name != "cache"),
         "files": _open_files(),
     }
+
+
+def loops_below(folder: Path) -> list[str]:
+    """Backing files in this folder of loop devices in use."""
+    found = []
+    for path in glob.glob("/sys/block/loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):  # somebody else's, just detached
+            found.append(Path(path).read_text(encoding="utf-8"))
+    return [text for text in found if str(folder) in text]
 
 
 def _open_files() -> dict[int, str]:
