@@ -35,6 +35,7 @@ class Server:
                  "--sandbox", sandbox]  # fmt: skip
         self.process = subprocess.Popen([sys.executable, *program, *flags], cwd=CHECKOUT,
                                         stdout=subprocess.PIPE, text=True)
+        self.said = ""  #: what the server printed after it was ready, once it has stopped
         self.runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
     def __enter__(self) -> Self:
@@ -61,12 +62,10 @@ class Server:
     def _stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(30)
+            self.said, _ = self.process.communicate(timeout=30)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+            self.process.communicate()
         shutil.rmtree(self._data_dir, ignore_errors=True)
 
     def _deploy(self) -> None:

@@ -69,9 +69,10 @@ class Wire:
         self._socket = target.connect()
         self._message = target.message()
         self._expected = target.expected
+        self.last = b""  #: the latest answer, head and body
 
-    def call(self) -> bytes:
-        """Invoke once and wait for the answer, which is returned whole. Raises WrongAnswer or OSError."""
+    def call(self) -> None:
+        """Invoke once and wait for the answer. Raises WrongAnswer or OSError."""
         self._socket.sendall(self._message)
         data = self._socket.recv(65536)
         size = _size(data)
@@ -82,7 +83,7 @@ class Wire:
             data += more
             size = _size(data)
         _check(data, self._expected)
-        return data
+        self.last = data
 
     def samples(self, count: int) -> list[float]:
         """Microseconds of `count` calls in a closed loop."""
