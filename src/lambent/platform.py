@@ -17,6 +17,7 @@ from lambent import __version__, limits
 from lambent.callers import Callers
 from lambent.clock import Clock
 from lambent.control.app import ControlPlane
+from lambent.control.s3_source import S3Source
 from lambent.core.keepalive.fixed import Fixed
 from lambent.core.scheduler import Scheduler
 from lambent.dispatcher import Dispatcher
@@ -28,7 +29,7 @@ from lambent.http1 import Connection
 from lambent.runtimes.preparation import Runtimes
 from lambent.sandbox.base import SandboxBackend
 from lambent.sandbox.detect import choose_backend
-from lambent.settings import Settings
+from lambent.settings import Settings, s3_keys
 from lambent.store.store import Store
 from lambent.telemetry.logstores import LogStores
 from lambent.worker.local import LocalWorker
@@ -92,7 +93,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
     stack.push_async_callback(dispatcher.stop, settings.drain_s)
 
     control = ControlPlane(store, packages, worker, clock, account=settings.account, region=settings.region,
-                           endpoint=lambda: url, capacity=dispatcher, logs=logs)
+                           endpoint=lambda: url, capacity=dispatcher, logs=logs, s3=s3_source(settings, clock))
     await control.start()
     stack.push_async_callback(control.stop)
 
@@ -105,6 +106,11 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
     edge = Edge(invoking, urls, managing, control.handle, frozenset({settings.host}))
     await server.serve(edge)
     return url
+
+
+def s3_source(settings: Settings, clock: Clock) -> S3Source | None:
+    """Where code in buckets is read, if anywhere."""
+    return S3Source(settings.s3_endpoint, *s3_keys(), clock.wall) if settings.s3_endpoint else None
 
 
 class Listener:

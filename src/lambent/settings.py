@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 SandboxChoice = Literal["auto", "namespace", "process"]
 Network = Literal["host", "isolated"]
@@ -68,6 +69,16 @@ class Setting:
             raise SettingError(f"{self.flag}: {value!r} is not a port (0 to 65535)")
         if self.name == "account" and not (len(value) == 12 and value.isdecimal()):
             raise SettingError(f"{self.flag}: {value!r} is not a 12-digit account id")
+        if self.name == "s3_endpoint" and value and not _is_endpoint(value):
+            raise SettingError(f"{self.flag}: {value!r} is not an address like http://host:port")
+
+
+def _is_endpoint(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        return False
 
 
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -102,6 +113,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("nearest_runtime", bool, False, "run a function on the closest minor version when the host lacks its own"),
     Setting("tmp", str, "auto", "what /tmp is made of: an ext4 image, or tmpfs that counts against memory",
             ("auto", "ext4", "tmpfs")),
+    Setting("s3_endpoint", str, "", "S3-compatible endpoint that code in buckets is read from, as http://host:port, "
+            "with the keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; empty: no code from buckets"),
 )  # fmt: skip
 
 
@@ -125,6 +138,7 @@ class Settings:
     stream_bandwidth: Literal["aws", "unlimited"]
     nearest_runtime: bool
     tmp: Literal["auto", "ext4", "tmpfs"]
+    s3_endpoint: str
 
 
 def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
@@ -164,6 +178,11 @@ def client_endpoint() -> str | None:
 def client_token() -> str | None:
     """The token for changing calls under `/_lambent/`, from `LAMBENT_TOKEN`; None when unset."""
     return os.environ.get("LAMBENT_TOKEN") or None
+
+
+def s3_keys() -> tuple[str, str]:
+    """The key id and the secret for `s3_endpoint`; keys that any emulator takes when the environment has none."""
+    return os.environ.get("AWS_ACCESS_KEY_ID") or "test", os.environ.get("AWS_SECRET_ACCESS_KEY") or "test"
 
 
 def inherited_environment() -> dict[str, str]:

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from lambent.clock import Clock
 from lambent.control.app import ControlPlane
+from lambent.control.s3_source import S3Source
 from lambent.core.model import FunctionVersion
 from lambent.http1 import Connection
 from lambent.limits import CREATE_REQUEST_BYTES
@@ -111,7 +112,8 @@ class Plane:
 
 
 @asynccontextmanager
-async def running(data_dir: Path, preparer: GatedPreparer | None = None) -> AsyncIterator[Plane]:
+async def running(data_dir: Path, preparer: GatedPreparer | None = None, s3: S3Source | None = None
+                  ) -> AsyncIterator[Plane]:
     loop = asyncio.get_running_loop()
     clock = Clock()
     store = Store.open(data_dir)
@@ -119,7 +121,7 @@ async def running(data_dir: Path, preparer: GatedPreparer | None = None) -> Asyn
     preparer = preparer or GatedPreparer()
     capacity = RecordedCapacity()
     app = ControlPlane(store, packages, preparer, clock, account="000000000000", region="us-east-1",
-                       endpoint=lambda: plane.endpoint, capacity=capacity)  # fmt: skip
+                       endpoint=lambda: plane.endpoint, capacity=capacity, s3=s3)  # fmt: skip
     plane = Plane(store, packages, preparer, clock, app, capacity)
     connections: set[Connection] = set()
 

@@ -30,6 +30,7 @@ from lambent.control.context import LOGS, OPERATIONS, Answer, Context, Handler, 
 from lambent.control.model import LOGS_OPERATIONS
 from lambent.control.operations import concurrency
 from lambent.control.provisioning import Provisioning
+from lambent.control.s3_source import S3Source
 from lambent.core.model import FunctionVersion
 from lambent.errors import ApiError
 from lambent.http1 import Request
@@ -51,7 +52,8 @@ class ControlPlane:
     """Answers control-plane requests. `endpoint` gives the base URL of the server, once it listens."""
 
     def __init__(self, store: Store, packages: PackageStore, preparer: Preparer, clock: Clock, *, account: str,
-                 region: str, endpoint: Callable[[], str], capacity: Capacity, logs: LogStores | None = None) -> None:
+                 region: str, endpoint: Callable[[], str], capacity: Capacity, logs: LogStores | None = None,
+                 s3: S3Source | None = None) -> None:
         self._store = store
         self._packages = packages
         self._activation = Activation(store, packages, preparer, _report)
@@ -59,7 +61,7 @@ class ControlPlane:
         self._links = CodeLinks(clock, endpoint)
         provisioning = Provisioning(store, capacity)
         self._context = Context(store, packages, self._activation, self._links, clock, account, region, endpoint,
-                                capacity, provisioning, logs)  # fmt: skip
+                                capacity, provisioning, logs, s3)  # fmt: skip
         self._callers = Callers(account, region)
         self._contexts: dict[Caller, Context] = {}
         self._tasks: set[asyncio.Task[None]] = set()

@@ -11,6 +11,7 @@ from lambent.control.activation import Activation
 from lambent.control.capacity import Capacity
 from lambent.control.code import CodeLinks
 from lambent.control.provisioning import Provisioning
+from lambent.control.s3_source import S3Source
 from lambent.errors import ApiError
 from lambent.names import FunctionName, parse_function
 from lambent.store.store import Store
@@ -33,6 +34,7 @@ class Context:
     capacity: Capacity
     provisioning: Provisioning
     logs: LogStores | None = None
+    s3: S3Source | None = None  #: where code in buckets is fetched; None when there is no such place
 
     def function(self, text: str, qualifier: str | None = None, *, action: str) -> FunctionName:
         """The function that a caller named; ApiError as told in `names.parse_function`."""

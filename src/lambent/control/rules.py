@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lambent.control.code_source import check_source
 from lambent.control.context import not_served
 from lambent.control.model import SHAPES
 from lambent.errors import ApiError, invalid_parameter
@@ -53,16 +54,7 @@ def check_code(code: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     """Exactly one source of code, and one that is served; `params` is the request around it. Raises ApiError."""
     if _says_something(params.get("PublishTo")):
         raise not_served("The setting PublishTo")
-    from_bucket = [member for member in ("S3Bucket", "S3Key", "S3ObjectVersion") if member in code]
-    if "ZipFile" in code:
-        if from_bucket or "ImageUri" in code:
-            raise invalid_parameter("Please do not provide other FunctionCode parameters when providing a ZipFile.")
-        return
-    if "ImageUri" in code:
-        raise invalid_parameter("Please don't provide ImageUri when updating a function with packageType Zip.")
-    if from_bucket:
-        raise not_served("Code from S3; send the zip itself as ZipFile")
-    raise invalid_parameter("Please provide a source for function code.")
+    check_source(code, "FunctionCode")
 
 
 def _says_something(value: Any) -> bool:

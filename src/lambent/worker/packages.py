@@ -42,13 +42,14 @@ _ZIP_ERRORS = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, V
                RuntimeError, OSError, IndexError, KeyError, UnicodeError, OverflowError, MemoryError)  # fmt: skip
 
 
-def validate_zip(content: bytes) -> None:
-    """Judge a package by its directory; raises ApiError with AWS's words. Blocks for milliseconds.
+def validate_zip(content: bytes, largest: int = ZIPPED_BYTES) -> None:
+    """Judge a package of at most `largest` bytes by its directory; raises ApiError with AWS's words. Blocks for
+    milliseconds.
 
     What only unpacking can show (a checksum, a stream that breaks off) is found by `PackageStore.unpack`.
     """
-    if len(content) > ZIPPED_BYTES:
-        raise ApiError("RequestEntityTooLargeException", f"Zipped size must be smaller than {ZIPPED_BYTES} bytes")
+    if len(content) > largest:
+        raise ApiError("RequestEntityTooLargeException", f"Zipped size must be smaller than {largest} bytes")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _judge(archive)

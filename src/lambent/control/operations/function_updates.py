@@ -30,12 +30,11 @@ async def update_function_code(context: Context, params: Params) -> Answer:
     function = _changeable(context, named, params)
     if params.get("DryRun"):
         return shown(function, function.latest, named.qualifier)
-    content = params["ZipFile"]
-    async with stored(context, content) as sha256:
+    async with stored(context, params) as (sha256, code_size):
         await check_size(context, sha256, function.latest.layers)
 
         def change(before: Version) -> Version:
-            configuration = {**before.configuration, "CodeSize": len(content)}
+            configuration = {**before.configuration, "CodeSize": code_size}
             if "Architectures" in params:
                 configuration["Architectures"] = params["Architectures"]
             return replace(before, configuration=configuration, code_sha256=sha256)

@@ -38,11 +38,10 @@ async def create_function(context: Context, params: Params) -> Answer:
     layering = find_layers(context, params.get("Layers", ()))
     configuration = layering.applied(initial(name, params))
     _check_absent(context, named)
-    content = params["Code"]["ZipFile"]
     with context.store.blobs.references.held(layering.digests):
-        async with stored(context, content) as sha256:
+        async with stored(context, params["Code"]) as (sha256, code_size):
             await check_size(context, sha256, layering.digests)
-            configuration["CodeSize"] = len(content)
+            configuration["CodeSize"] = code_size
             version = Version(LATEST, sha256, begun(configuration, context.clock.wall()), uuid.uuid4().hex,
                               layers=layering.digests)  # fmt: skip
             function = Function(*named.key, {LATEST: version}, dict(params.get("Tags", {})))

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from lambent.clock import lambda_time
-from lambent.control.code_source import stored
-from lambent.control.context import Answer, Context, Params, not_served, operation
+from lambent.control.code_source import check_source, stored
+from lambent.control.context import Answer, Context, Params, operation
 from lambent.control.layering import not_yours
 from lambent.control.pages import page
 from lambent.errors import ApiError, invalid_parameter, not_found
@@ -25,10 +25,11 @@ _GIVEN = ("CompatibleRuntimes", "LicenseInfo", "CompatibleArchitectures")
 @operation("PublishLayerVersion")
 async def publish_layer_version(context: Context, params: Params) -> Answer:
     named = _named(context, params, "PublishLayerVersion")
-    content = _content(params["Content"])
-    shown = {"Description": params.get("Description", ""), "CreatedDate": lambda_time(context.clock.wall()),
-             "CodeSize": len(content), **{member: params[member] for member in _GIVEN if member in params}}  # fmt: skip
-    async with stored(context, content) as sha256:
+    check_source(params["Content"], "Content")
+    async with stored(context, params["Content"]) as (sha256, code_size):
+        shown = {"Description": params.get("Description", ""), "CreatedDate": lambda_time(context.clock.wall()),
+                 "CodeSize": code_size}  # fmt: skip
+        shown |= {member: params[member] for member in _GIVEN if member in params}
 
         def decide() -> Change[LayerVersion]:
             number = context.store.layers.get(*named.key).next_version
@@ -36,18 +37,6 @@ async def publish_layer_version(context: Context, params: Params) -> Answer:
 
         version = await context.store.change(decide)
     return _whole(context, version)
-
-
-def _content(given: Params) -> bytes:
-    from_bucket = [member for member in ("S3Bucket", "S3Key", "S3ObjectVersion") if member in given]
-    if "ZipFile" not in given:
-        if from_bucket:
-            raise not_served("Code from S3; send the zip itself as ZipFile")
-        raise invalid_parameter("Please provide a source for the layer's content.")
-    if from_bucket:
-        raise invalid_parameter("Please do not provide other Content parameters when providing a ZipFile.")
-    content: bytes = given["ZipFile"]
-    return content
 
 
 @operation("GetLayerVersion")
