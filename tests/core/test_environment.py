@@ -8,6 +8,7 @@ from playbook import Playbook, invocation, response
 from lambent.core.effects import DeliverShutdown, ReportInit, SetDeadline
 from lambent.core.environment import EXTENSION_TABLE, RUNTIME_TABLE, Environment, Phase, State
 from lambent.core.events import (
+    RUNTIME,
     DeadlinePassed,
     EntrypointMissing,
     ErrorPosted,
@@ -176,6 +177,23 @@ def test_missing_bootstrap_is_said_for_both_inits_and_answered() -> None:
     assert b"Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]" in answer
 
 
+def test_news_of_a_missing_bootstrap_after_init_is_over_is_refused() -> None:
+    book = cold()
+    assert book.machine.refusal(EntrypointMissing(1.2, ("/var/task/bootstrap",))) == "InvalidStateTransition"
+
+
+def test_init_error_that_answers_nobody_leaves_no_bytes_in_the_story() -> None:
+    book = Playbook()
+    first, second = (Outcome(OutcomeKind.FUNCTION_ERROR, b"x" * 1000) for _ in range(2))
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1), InitErrorPosted(0.2, first))
+    book.feed(ProcessExited(0.3, ExitStatus(code=1)), ProcessesEnded(0.4))
+    assert first.payload == b""
+    book.feed(InitErrorPosted(0.5, second), ProcessExited(0.6, ExitStatus(code=1)))
+    book.feed(InvocationAssigned(0.7, invocation("r2")), ProcessesEnded(0.8))  # the next Init begins in this step
+    assert book.replies()[0].outcome is second
+    assert second.payload == b"x" * 1000
+
+
 def test_late_deadline_of_an_earlier_invocation_is_ignored() -> None:
     book = cold()
     late = DeadlinePassed(4.0, deadline(book).epoch)
@@ -287,6 +305,12 @@ def test_internal_extension_may_register_until_the_runtime_asks_for_work() -> No
 
 
 # Environments that nobody waits for
+
+
+def test_extension_cannot_pass_for_the_runtime_by_its_name() -> None:
+    book = Playbook()
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1))
+    assert book.machine.refusal(ExtensionRegistered(0.2, RUNTIME, True, False)) == "Extension.InvalidExtensionName"
 
 
 def test_provisioned_environment_whose_init_fails_says_so_and_ends() -> None:

@@ -210,11 +210,15 @@ class Environment:
             return "InvalidStateTransition"
         if isinstance(event, Started) and self.started:
             return "InvalidStateTransition"
+        if isinstance(event, EntrypointMissing) and not self.initialising:
+            return "InvalidStateTransition"
         return None
 
     def _register_refusal(self, event: ExtensionRegistered) -> str | None:
         if not self.initialising or self.runtime not in (State.ABSENT, State.STARTED):
             return "Extension.RegistrationClosed"
+        if event.participant == RUNTIME:  # its calls would pass for the runtime's
+            return "Extension.InvalidExtensionName"
         extension = self.extensions.get(event.participant)
         if extension is not None and extension.state is not State.STARTED:
             return "Extension.InvalidExtensionState"
@@ -256,11 +260,18 @@ class Environment:
         self.runtime = State.ABSENT
         self.extensions = {name: Extension(State.STARTED, True) for name in self.external}
         self._init_started_at = at
-        self._init_error = None
+        self._drop_init_error()
         self._limit_cpu(False)
         for name in self.external:
             self._effects.append(Launch(name))
         self._launch_runtime_when_extensions_registered()
+
+    def _drop_init_error(self) -> None:
+        """Nobody is answered with it any more; the journal keeps the event, and must not keep megabytes."""
+        error, self._init_error = self._init_error, None
+        owed = self._owed[1] if self._owed is not None else None
+        if error is not None and error is not self.outcome and error is not owed:
+            error.payload = b""
 
     def _limit_cpu(self, limited: bool) -> None:
         if self._cpu_limited is not limited:
@@ -323,6 +334,7 @@ class Environment:
         self.initialising = False
         if self.phase is Phase.INIT:
             self._report_init("init", at, status, error_type)
+            self._drop_init_error()
             self._clear_deadline()
             if self.init_type != "on-demand" and self.assigned is None:
                 self.retiring = self.retiring or "init failed"
@@ -485,7 +497,7 @@ class Environment:
             self._fail_init(at, "error", error_type, outcome)
         elif self.phase is Phase.INVOKE:
             assert self.assigned is not None
-            self._init_error = None
+            self._drop_init_error()
             crash = outcomes.runtime_exited if event.participant == RUNTIME else outcomes.extension_exited
             self._fail_invoke(at, crash(self.assigned.request_id, exit), "error", error_type)
         elif self.phase is Phase.IDLE:
