@@ -84,9 +84,13 @@ class Target:
         for function in self.store.functions:
             for version in function.versions.values():
                 assert version.configuration["State"] in STATES
+                assert version.code_sha256 in self.store.blobs.references
                 assert version.code_sha256 in self.store.blobs
                 assert version.serving is None or version.serving.code_sha256 in self.store.blobs
+                assert all(layer in self.store.blobs for layer in version.layers)
             assert all(target in function.versions for alias in function.aliases.values() for target in alias.targets)
+        for layer in self.store.layers:
+            assert layer.code_sha256 in self.store.blobs
         for url in self.store.urls:
             assert self.store.functions.get(*url.key[:3]) is not None
 
@@ -132,6 +136,8 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "NumericLatestPublishedOrAliasQualifier": st.sampled_from(["$LATEST", "1", "prod"]),
     "VersionWithLatestPublished": st.sampled_from(["$LATEST", "1", "2"]), "Alias": st.sampled_from(["prod", "test"]),
     "AdditionalVersion": st.sampled_from(["1", "2"]),
+    "LayerName": st.sampled_from(["l", "m"]), "LayerVersionNumber": st.sampled_from([1, 2, 3]),
+    "LayerVersionArn": st.sampled_from([f"arn:aws:lambda:us-east-1:000000000000:layer:{name}:1" for name in "lm"]),
     "FunctionUrlQualifier": st.sampled_from(["prod"]),
 }  # fmt: skip
 
@@ -216,7 +222,7 @@ def judge(answer: tuple[int, bytes, dict[str, str]], request: Any) -> None:
 
 #: What the guard at the end asks for; the first one comes twice as often.
 FREQUENT = ["CreateFunction", "CreateFunction", "UpdateFunctionConfiguration", "DeleteFunction",
-            "CreateFunctionUrlConfig", "PublishVersion"]  # fmt: skip
+            "CreateFunctionUrlConfig", "PublishVersion", "PublishLayerVersion"]  # fmt: skip
 FUZZED = settings(max_examples=400, deadline=None, derandomize=True,
                   suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
 

@@ -131,6 +131,36 @@ def test_extension_that_ends_fails_init(server: Server) -> None:
     assert call.error == "Unhandled" and call.payload["errorType"] == "Extension.Crash", call.raw
 
 
+def test_too_many_extensions_fail_the_function_before_any_is_started(server: Server) -> None:
+    many = {f"extensions/e{number}": "#!/bin/sh\n" for number in range(11)}
+    server.create(Function("many", FUNCTIONS[0].source, more={"Layers": [layer(server, "many", many)]}))
+    until(lambda: server.functions.get_function_configuration(FunctionName="many")["State"] == "Failed")
+    failed = server.functions.get_function_configuration(FunctionName="many")
+    assert failed["StateReasonCode"] == "FunctionError.TooManyExtensions" and "11 extensions" in failed["StateReason"]
+
+
+def test_living_environment_keeps_code_that_was_deleted(server: Server) -> None:
+    source = """
+import time
+
+def handler(event, context):
+    time.sleep(1)
+    import late
+    return [late.NUMBER, open("/opt/data").read()]
+"""
+    data = layer(server, "data", {"data": "x" * 10})
+    server.deploy(Function("late", source, files={"late.py": "NUMBER = 7\n"}, more={"Layers": [data]}))
+    packages = server.data_dir / "packages"
+    before = set(packages.iterdir())
+    call = server.background("late")
+    until(lambda: any(row["phase"] == "invoke" for row in server.environments("late")))
+    server.functions.delete_layer_version(LayerName="data", VersionNumber=1)
+    server.functions.delete_function(FunctionName="late")
+    assert call.result(20).payload == [7, "x" * 10]
+    until(lambda: not server.environments("late"))
+    until(lambda: len(before - set(packages.iterdir())) == 2)  # the package and the layer
+
+
 @pytest.mark.parametrize("own", [False, True])
 def test_custom_runtime_in_a_layer_serves_unless_the_package_has_one(server: Server, own: bool) -> None:
     name = f"custom-{own}"

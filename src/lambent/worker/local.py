@@ -11,6 +11,7 @@ from lambent.clock import Clock, rfc3339
 from lambent.core.environment import Phase
 from lambent.core.model import FunctionVersion, InitType, Invocation
 from lambent.errors import ApiError
+from lambent.limits import MAX_EXTENSIONS
 from lambent.runtimeapi.peer import PeerLookup, holds_socket
 from lambent.runtimes.catalog import RuntimeUnavailable
 from lambent.runtimes.preparation import Runtimes
@@ -168,6 +169,10 @@ class LocalWorker:
             raise PreparationFailed("InvalidZipFileException", error.message) from None
         except OSError as error:
             raise PreparationFailed("InternalError", f"The code cannot be unpacked: {error}") from None
+        extensions = self._parts.extensions(function)
+        if len(extensions) > MAX_EXTENSIONS:
+            raise PreparationFailed("FunctionError.TooManyExtensions", f"The layers hold {len(extensions)} extensions; "
+                                    f"at most {MAX_EXTENSIONS} are allowed.")  # fmt: skip
         try:
             runtime = await self._parts.runtimes.prepare(function.runtime)
         except RuntimeUnavailable as error:
