@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lambent.core.model import FunctionVersion
 from lambent.names import LATEST
-from lambent.store.functions import Function, Version
+from lambent.store.functions import Alias, Function, Version
 from lambent.store.store import Store
 
 
@@ -33,7 +33,10 @@ async def churn(data_dir: Path) -> None:
         sha256 = store.blobs.put(generation.encode() * 1000)
         serving = FunctionVersion(*key, LATEST, generation, "python3.12", "h", sha256)
         version = Version(LATEST, sha256, {"State": "Active"}, generation, serving)
-        function = replace(present, versions={LATEST: version}) if present else Function(*key, {LATEST: version})
+        published = replace(version, version=str(number), origin=generation)
+        versions = {LATEST: version, published.version: published}  # the version before goes with the same change
+        aliases = {"live": Alias("live", published.version, generation)}
+        function = replace(present or Function(*key, {}), versions=versions, aliases=aliases, next_version=number + 1)
         await store.change(lambda function=function: store.functions.save(function))  # type: ignore[misc]
         print(f"{name} {generation}", flush=True)
 

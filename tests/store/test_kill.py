@@ -34,6 +34,11 @@ def test_killed_store_holds_every_acknowledged_change_and_no_half_one(tmp_path: 
                 known[name] = version.generation
             for name in set(known) - set(found):
                 known[name] = "-"
+            for function in store.functions:
+                alias = function.aliases["live"]
+                assert set(function.versions) == {"$LATEST", alias.version}
+                assert function.versions[alias.version].generation == function.latest.generation == alias.revision_id
+                assert function.next_version == int(alias.version) + 1
             store.blobs.sweep(store.blobs_in_use())
             present = [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
             assert {path.name for path in present} == store.blobs_in_use()
