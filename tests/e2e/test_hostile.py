@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from .harness import Call, Function, Server, until
 
 #: How long a warm call of a trivial function may take while a neighbour misbehaves, on a busy machine.
 PATIENCE_S = 1.0
+#: What a guest may make the server keep of its bodies and lines.
+GROWTH_MIB = 64
 
 HOSTILE = """
 import os, socket, sys, threading, time
@@ -173,7 +176,8 @@ def misbehaving(server: Server, name: str, **event: object) -> Iterator[Future[C
 
 
 def hostile(server: Server, **event: object) -> Any:
-    """What a function says about its misdeed, after which it still answers."""
+    """What a function says about its misdeed, after which it still answers and the server has not grown."""
+    before = memory_mib(server)
     with misbehaving(server, "hostile", **event) as future:
         pass
     call = future.result()
@@ -181,7 +185,14 @@ def hostile(server: Server, **event: object) -> Any:
     after = server.invoke("hostile", {"do": "fine"})
     assert (after.payload, after.environment) == ("fine", call.environment)
     server.retire(call.environment)
+    assert memory_mib(server) - before < GROWTH_MIB
     return call.payload
+
+
+def memory_mib(server: Server) -> int:
+    """What the server's process has resident."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) // 1024
 
 
 def test_a_flood_of_lines_is_cut_and_counted(server: Server) -> None:

@@ -20,6 +20,13 @@ _NOT_FOR_EXTENSIONS = frozenset({
     "AWS_XRAY_DAEMON_ADDRESS", "LAMBDA_RUNTIME_DIR", "LAMBDA_TASK_ROOT",
 })  # fmt: skip
 
+#: Where AWS's daemon for traces listens, as recorded (fact sheet 9.8). Nobody does here, and nothing is sampled; the
+#: X-Ray SDK only complains in the log then. A customer may replace the ones without an underscore.
+XRAY = {
+    "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR", "AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1:2000",
+    "_AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1", "_AWS_XRAY_DAEMON_PORT": "2000",
+}  # fmt: skip
+
 
 def sandbox_spec(environment_id: str, function: FunctionVersion, runtime: PreparedRuntime, task: Path,
                  opt: Path | None, network: str) -> SandboxSpec:
@@ -39,7 +46,7 @@ def sandbox_spec(environment_id: str, function: FunctionVersion, runtime: Prepar
 def variables(function: FunctionVersion, runtime: PreparedRuntime, places: Places, *, api_address: str,
               log_stream: str, init_type: InitType) -> dict[str, str]:
     """The runtime process's whole environment."""
-    row = dict(function.environment)
+    row = {**XRAY, **function.environment}
     row |= runtime.environment(places, function)
     row |= credentials(function.account)
     row |= {
