@@ -5,14 +5,24 @@ from __future__ import annotations
 import pytest
 from playbook import Playbook, invocation, response
 
-from lambent.core.effects import DeliverShutdown, ReportInit, SetDeadline
-from lambent.core.environment import EXTENSION_TABLE, RUNTIME_TABLE, Environment, Phase, State
+from lambent.core.effects import (
+    DeliverShutdown,
+    ReportExtension,
+    ReportInit,
+    ReportInitRuntimeDone,
+    ReportInitStart,
+    ReportRuntimeDone,
+    SetDeadline,
+)
+from lambent.core.environment import EXTENSION_TABLE, RUNTIME_TABLE, Environment, Phase, State, Stopping
 from lambent.core.events import (
     RUNTIME,
     DeadlinePassed,
     EntrypointMissing,
     ErrorPosted,
     Event,
+    ExtensionExitErrorPosted,
+    ExtensionInitErrorPosted,
     ExtensionRegistered,
     InitErrorPosted,
     InvocationAssigned,
@@ -53,10 +63,12 @@ def test_cold_start_goes_from_init_straight_to_the_invocation_without_a_freeze()
     book = Playbook()
     assert book.feed(Started(0.0, invocation())) == ["CreateSandbox"]
     assert book.feed(SandboxCreated(0.1)) == ["ReportInitStart", "Launch", "SetDeadline"]
-    assert book.feed(NextRequested(1.0)) == ["LimitCpu", "ReportInit", "SetDeadline", "Deliver", "ReportStart"]
+    assert book.feed(NextRequested(1.0)) == [
+        "ReportInitRuntimeDone", "LimitCpu", "ReportInit", "SetDeadline", "Deliver", "ReportStart"]  # fmt: skip
     assert deadline(book).deadline == 4.0
     assert book.feed(ResponsePosted(1.5, "r1", response())) == ["Reply"]
-    assert book.feed(NextRequested(1.6)) == ["ClearDeadline", "ReportEnd", "Freeze", "Announce"]
+    assert book.feed(NextRequested(1.6)) == [
+        "ReportRuntimeDone", "ClearDeadline", "ReportEnd", "Freeze", "Announce"]  # fmt: skip
     assert book.machine.phase is Phase.IDLE
     bill = book.report().bill
     assert (bill.duration_ms, bill.init_ms, bill.billed_ms) == (600.0, 900.0, 1500)
@@ -73,21 +85,23 @@ def test_warm_start_delivers_before_it_thaws_and_is_billed_without_init() -> Non
 def test_caller_who_wants_the_log_is_answered_after_the_report() -> None:
     book = cold(tail=True)
     assert book.feed(ResponsePosted(1.5, "r1", response())) == []
-    assert book.feed(NextRequested(1.6)) == ["ClearDeadline", "ReportEnd", "Reply", "Freeze", "Announce"]
+    assert book.feed(NextRequested(1.6)) == [
+        "ReportRuntimeDone", "ClearDeadline", "ReportEnd", "Reply", "Freeze", "Announce"]  # fmt: skip
 
 
 def test_handler_error_is_a_result_and_resets_nothing() -> None:
     book = cold()
     error = Outcome(OutcomeKind.FUNCTION_ERROR, b'{"errorType":"ValueError"}')
     assert book.feed(ErrorPosted(1.5, "r1", error)) == ["Reply"]
-    assert book.feed(NextRequested(1.6)) == ["ClearDeadline", "ReportEnd", "Freeze", "Announce"]
+    assert book.feed(NextRequested(1.6)) == [
+        "ReportRuntimeDone", "ClearDeadline", "ReportEnd", "Freeze", "Announce"]  # fmt: skip
     assert book.machine.runtime is State.READY
 
 
 def test_timeout_resets_then_answers_and_is_billed_exactly_the_timeout() -> None:
     book = cold()
     passed = DeadlinePassed(4.003, deadline(book).epoch)
-    assert book.feed(passed) == ["ReportEnd", "Terminate"]
+    assert book.feed(passed) == ["ReportRuntimeDone", "ReportEnd", "Terminate"]
     assert book.machine.phase is Phase.RESET
     assert book.report().bill.duration_ms == 3000.0
     assert book.report().status == "timeout"
@@ -102,8 +116,9 @@ def test_invocation_after_a_reset_runs_a_suppressed_init_inside_its_own_time() -
     book = cold()
     book.feed(ProcessExited(1.2, ExitStatus(code=1)), ProcessesEnded(1.3))
     assert book.feed(InvocationAssigned(2.0, invocation("r2"))) == [
-        "SetDeadline", "Thaw", "LimitCpu", "Launch"]  # fmt: skip
-    assert book.feed(NextRequested(2.5)) == ["LimitCpu", "Deliver", "ReportStart"]
+        "SetDeadline", "Thaw", "ReportInitStart", "LimitCpu", "Launch"]  # fmt: skip
+    assert book.feed(NextRequested(2.5)) == [
+        "ReportInitRuntimeDone", "LimitCpu", "ReportInit", "Deliver", "ReportStart"]  # fmt: skip
     book.feed(ResponsePosted(2.6, "r2", response()), NextRequested(2.6))
     assert book.report().bill.duration_ms == 600.0
     assert book.report().bill.init_ms is None
@@ -129,7 +144,8 @@ def test_runtime_that_ends_during_an_invocation(exit: ExitStatus, error_type: st
 def test_runtime_that_ends_after_its_answer_has_answered_and_is_reset() -> None:
     book = cold()
     book.feed(ResponsePosted(1.5, "r1", response()))
-    assert book.feed(ProcessExited(1.6, ExitStatus(code=0))) == ["ClearDeadline", "ReportEnd", "Terminate"]
+    assert book.feed(ProcessExited(1.6, ExitStatus(code=0))) == [
+        "ReportRuntimeDone", "ClearDeadline", "ReportEnd", "Terminate"]  # fmt: skip
     assert book.feed(ProcessesEnded(1.7)) == ["Freeze", "Announce"]
     assert [reply.outcome.payload for reply in book.replies()] == [b'"ok"']
 
@@ -140,15 +156,17 @@ def test_failed_init_is_run_again_inside_the_invocation_whose_outcome_the_caller
                     error_type="Runtime.ImportModuleError")
     book.feed(Started(0.0, invocation()), SandboxCreated(0.1))
     assert book.feed(InitErrorPosted(0.3, error)) == []
-    assert book.feed(ProcessExited(0.4, ExitStatus(code=1))) == ["ReportInit", "ClearDeadline", "Terminate"]
-    first = book.last[0]
+    assert book.feed(ProcessExited(0.4, ExitStatus(code=1))) == [
+        "ReportInitRuntimeDone", "ReportInit", "ClearDeadline", "Terminate"]  # fmt: skip
+    first = book.last[1]
     assert isinstance(first, ReportInit)
     assert (first.phase, first.status, first.error_type) == ("init", "error", "Runtime.ImportModuleError")
-    assert book.feed(ProcessesEnded(0.5)) == ["SetDeadline", "Launch"]
+    assert book.feed(ProcessesEnded(0.5)) == ["SetDeadline", "ReportInitStart", "Launch"]
     book.feed(InitErrorPosted(0.8, error))
     effects = book.feed(ProcessExited(0.9, ExitStatus(code=1)))
-    assert effects == ["ReportInit", "ReportStart", "ClearDeadline", "ReportEnd", "Terminate"]
-    second = book.last[0]
+    assert effects == ["ReportInitRuntimeDone", "ReportInit", "ReportStart", "ReportRuntimeDone", "ClearDeadline",
+                       "ReportEnd", "Terminate"]  # fmt: skip
+    second = book.last[1]
     assert isinstance(second, ReportInit)
     assert second.phase == "invoke"
     book.feed(ProcessesEnded(1.0))
@@ -159,8 +177,9 @@ def test_init_over_ten_seconds_is_repeated_under_the_functions_timeout() -> None
     book = Playbook(timeout_s=15)
     book.feed(Started(0.0, invocation()), SandboxCreated(0.1))
     assert deadline(book).deadline == 10.1
-    assert book.feed(DeadlinePassed(10.1, deadline(book).epoch)) == ["ReportInit", "Terminate"]
-    assert book.feed(ProcessesEnded(10.2)) == ["SetDeadline", "Launch"]
+    assert book.feed(DeadlinePassed(10.1, deadline(book).epoch)) == [
+        "ReportInitRuntimeDone", "ReportInit", "Terminate"]  # fmt: skip
+    assert book.feed(ProcessesEnded(10.2)) == ["SetDeadline", "ReportInitStart", "Launch"]
     assert deadline(book).deadline == 25.2
     book.feed(NextRequested(22.0), ResponsePosted(22.5, "r1", response()), NextRequested(22.5))
     assert book.report().bill.init_ms is None
@@ -244,7 +263,7 @@ def test_process_killed_between_invocations_means_a_reset_and_a_new_init() -> No
     book = idle()
     assert book.feed(ProcessExited(7.0, ExitStatus(signal=9))) == ["Thaw", "Terminate"]
     assert book.feed(InvocationAssigned(7.01, invocation("r2"))) == []
-    assert book.feed(ProcessesEnded(7.02)) == ["SetDeadline", "LimitCpu", "Launch"]
+    assert book.feed(ProcessesEnded(7.02)) == ["SetDeadline", "ReportInitStart", "LimitCpu", "Launch"]
 
 
 # Extensions
@@ -255,7 +274,7 @@ def with_extension(*, invoke: bool = True, shutdown: bool = True) -> Playbook:
     book.feed(Started(0.0, invocation()))
     assert book.feed(SandboxCreated(0.1, ("agent",))) == ["ReportInitStart", "Launch", "SetDeadline"]
     assert book.feed(ExtensionRegistered(0.2, "agent", invoke, shutdown)) == ["Launch"]
-    assert book.feed(NextRequested(0.5)) == []
+    assert book.feed(NextRequested(0.5)) == ["ReportInitRuntimeDone"]
     assert "Deliver" in book.feed(NextRequested(0.6, "agent"))
     return book
 
@@ -263,9 +282,10 @@ def with_extension(*, invoke: bool = True, shutdown: bool = True) -> Playbook:
 def test_invocation_ends_when_the_extension_is_back_too_but_the_caller_has_its_answer_before() -> None:
     book = with_extension()
     assert book.feed(ResponsePosted(1.0, "r1", response())) == ["Reply"]
-    assert book.feed(NextRequested(1.1)) == []
+    assert book.feed(NextRequested(1.1)) == ["ReportRuntimeDone"]
     assert book.feed(NextRequested(2.0, "agent"))[-2:] == ["Freeze", "Announce"]
     assert book.report().bill.duration_ms == 1400.0
+    assert book.report().overhead_ms == 900.0
 
 
 def test_slow_extension_runs_into_the_timeout_after_the_answer() -> None:
@@ -288,10 +308,119 @@ def test_shutdown_signals_the_runtime_then_tells_the_extension_then_kills() -> N
     assert book.feed(ProcessExited(5.3, ExitStatus(code=0), "agent")) == ["ClearDeadline", "Terminate"]
 
 
+def test_busy_extension_gets_its_shutdown_event_when_it_asks_for_more() -> None:
+    book = with_extension()
+    book.feed(ResponsePosted(1.0, "r1", response()), NextRequested(1.1))
+    book.feed(DeadlinePassed(3.6, deadline(book).epoch))
+    assert book.feed(ProcessExited(3.7, ExitStatus(signal=15))) == ["SetDeadline", "DeliverShutdown"]
+    told = book.last[1]
+    assert isinstance(told, DeliverShutdown)
+    assert told.reason == "timeout"
+    assert book.feed(NextRequested(3.8, "agent")) == []
+    assert book.feed(ProcessExited(3.9, ExitStatus(code=0), "agent")) == ["ClearDeadline", "Terminate"]
+
+
 def test_extension_that_ends_during_an_invocation_resets_the_environment() -> None:
     book = with_extension()
     assert book.feed(ProcessExited(1.0, ExitStatus(code=0), "agent"))[-1] == "Terminate"
     assert book.report().error_type == "Extension.Crash"
+    book.feed(ProcessesEnded(1.1))
+    assert book.replies()[0].outcome.payload == (
+        b'{"errorType":"Extension.Crash","errorMessage":"RequestId: r1 Error: exit code 0"}')
+
+
+def extension_reports(book: Playbook) -> list[tuple[str, str, tuple[str, ...], str]]:
+    return [(effect.name, effect.state, effect.events, effect.error_type)
+            for effect in book.effects if isinstance(effect, ReportExtension)]  # fmt: skip
+
+
+def test_extension_is_reported_ready_once_in_each_init() -> None:
+    book = with_extension()
+    book.feed(ResponsePosted(1.0, "r1", response()), NextRequested(1.1), NextRequested(1.2, "agent"))
+    assert extension_reports(book) == [("agent", "Ready", ("INVOKE", "SHUTDOWN"), "")]
+
+
+@pytest.mark.parametrize(
+    ("event", "state", "error_type", "reason"),
+    [
+        (ExtensionInitErrorPosted(0.3, "agent", "Extension.NoKey"), "InitError", "Extension.InitError",
+         "Extension.NoKey"),
+        (ExtensionExitErrorPosted(0.3, "agent", "Extension.NoKey"), "ExitError", "Extension.ExitError",
+         "Extension.NoKey"),
+        (ProcessExited(0.3, ExitStatus(code=3), "agent"), "Exited", "Extension.Crash", "exit status 3"),
+    ],
+)  # fmt: skip
+def test_extension_that_fails_during_init_fails_it_twice_and_answers(
+    event: Event, state: str, error_type: str, reason: str
+) -> None:
+    book = Playbook()
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1, ("agent",)))
+    for _ in range(2):
+        book.feed(ExtensionRegistered(0.2, "agent", True, False), event)
+        if book.machine._stopping is Stopping.RUNTIME:
+            book.feed(ProcessExited(0.4, ExitStatus(signal=15)))
+        book.feed(ProcessesEnded(0.5))
+    assert [(report[0], report[1]) for report in extension_reports(book)] == [("agent", state)] * 2
+    inits = [effect for effect in book.effects if isinstance(effect, ReportInit)]
+    assert [(init.phase, init.status, init.error_type) for init in inits] == [
+        ("init", "error", error_type), ("invoke", "error", error_type)]  # fmt: skip
+    assert book.replies()[0].outcome.payload.decode() == (
+        f'{{"errorType":"{error_type}","errorMessage":"RequestId: r1 Error: {reason}"}}')
+
+
+def test_extension_that_cannot_be_executed_is_a_launch_error() -> None:
+    book = Playbook()
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1, ("agent",)))
+    assert book.feed(ProcessExited(0.2, ExitStatus(code=126), "agent"))[-1] == "Terminate"
+    assert extension_reports(book) == [("agent", "LaunchError", (), "Extension.LaunchError")]
+    book.feed(ProcessesEnded(0.3), ProcessExited(0.4, ExitStatus(code=127), "agent"), ProcessesEnded(0.5))
+    answer = book.replies()[0].outcome.payload
+    assert b'"errorType":"Extension.LaunchError"' in answer and b"the extension agent cannot be executed" in answer
+
+
+def test_exit_error_during_an_invocation_resets_and_answers_with_it() -> None:
+    book = with_extension()
+    assert "SignalRuntime" in book.feed(ExtensionExitErrorPosted(1.0, "agent", "Extension.Sad"))
+    assert (book.report().status, book.report().error_type) == ("error", "Extension.ExitError")
+    assert book.feed(ProcessExited(1.1, ExitStatus(signal=15))) == ["ClearDeadline", "Terminate"]
+    book.feed(ProcessesEnded(1.2))
+    assert b"Extension.ExitError" in book.replies()[0].outcome.payload
+
+
+def test_extension_reports_an_init_error_before_its_first_next_only() -> None:
+    book = with_extension()
+    refusal = book.machine.refusal(ExtensionInitErrorPosted(1.0, "agent", "Extension.Sad"))
+    assert refusal == "Extension.InvalidExtensionState"
+
+
+def test_eleventh_extension_is_refused_whatever_its_kind() -> None:
+    names = tuple(f"e{number}" for number in range(11))
+    book = Playbook()
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1, names))
+    for name in names[:10]:
+        book.feed(ExtensionRegistered(0.2, name, False, False))
+    for name in ("e10", "inside"):
+        late = ExtensionRegistered(0.3, name, False, False)
+        assert book.machine.refusal(late) == "Extension.TooManyExtensions"
+
+
+def test_runtime_done_tells_what_the_invocation_took_and_gave() -> None:
+    book = with_extension()
+    book.feed(ResponsePosted(1.0, "r1", response()), NextRequested(1.1))
+    done = book.last[0]
+    assert isinstance(done, ReportRuntimeDone)
+    assert (done.status, done.duration_ms, done.response_ms, done.produced_bytes) == ("success", 500.0, 400.0, 4)
+
+
+@pytest.mark.parametrize("phase", ["init", "invoke"])
+def test_both_inits_are_told_to_those_who_listen(phase: str) -> None:
+    book = cold()
+    if phase == "invoke":
+        book.feed(ProcessExited(1.2, ExitStatus(code=1)), ProcessesEnded(1.3))
+        book.feed(InvocationAssigned(2.0, invocation("r2")), NextRequested(2.5))
+    told = [effect for effect in book.effects
+            if isinstance(effect, ReportInitStart | ReportInitRuntimeDone | ReportInit) and effect.phase == phase]
+    assert [type(effect).__name__ for effect in told] == ["ReportInitStart", "ReportInitRuntimeDone", "ReportInit"]
 
 
 def test_internal_extension_may_register_until_the_runtime_asks_for_work() -> None:
@@ -319,7 +448,7 @@ def test_provisioned_environment_whose_init_fails_says_so_and_ends() -> None:
     book.feed(Started(0.0), SandboxCreated(0.1))
     assert deadline(book).deadline == 130.1
     effects = book.feed(ProcessExited(0.5, ExitStatus(code=1)))
-    assert effects == ["ReportInit", "ClearDeadline", "AnnounceInitFailed", "Terminate"]
+    assert effects == ["ReportInitRuntimeDone", "ReportInit", "ClearDeadline", "AnnounceInitFailed", "Terminate"]
     assert book.feed(ProcessesEnded(0.6)) == ["Destroy"]
 
 

@@ -27,6 +27,8 @@ from lambent.core.events import (
     EntrypointMissing,
     ErrorPosted,
     Event,
+    ExtensionExitErrorPosted,
+    ExtensionInitErrorPosted,
     ExtensionRegistered,
     InitErrorPosted,
     InvocationAssigned,
@@ -125,7 +127,8 @@ class World:
                            EntrypointMissing(at, ("x",))]  # fmt: skip
             for name in EXTENSIONS:
                 events += [ExtensionRegistered(at, name, True, False), ExtensionRegistered(at, name, False, True),
-                           NextRequested(at, name)]  # fmt: skip
+                           NextRequested(at, name), ExtensionInitErrorPosted(at, name, "Extension.Sad"),
+                           ExtensionExitErrorPosted(at, name, "Extension.Sad")]  # fmt: skip
         if self.terminating:
             events.append(ProcessesEnded(at))
         if machine.phase in (Phase.IDLE, Phase.RESET):

@@ -128,6 +128,37 @@ class ReportInit:
 
 
 @dataclass(slots=True, eq=False)
+class ReportInitRuntimeDone:
+    """The runtime's part of Init is over: it asked for work, or it failed."""
+
+    phase: InitPhase
+    status: Status
+    error_type: str
+
+
+@dataclass(slots=True, eq=False)
+class ReportExtension:
+    """An extension is ready, or Init failed and this is how far it came."""
+
+    name: str
+    state: str  #: in AWS's words, as in `Ready`
+    events: tuple[str, ...]  #: what it subscribed to
+    error_type: str
+
+
+@dataclass(slots=True, eq=False)
+class ReportRuntimeDone:
+    """The runtime's part of an invocation is over; extensions may go on."""
+
+    invocation: Invocation
+    status: Status
+    error_type: str
+    duration_ms: float
+    response_ms: float | None  #: from the beginning to the response; None without one
+    produced_bytes: int
+
+
+@dataclass(slots=True, eq=False)
 class ReportStart:
     invocation: Invocation
 
@@ -138,6 +169,7 @@ class ReportEnd:
     bill: Bill
     status: Status
     error_type: str
+    overhead_ms: float | None = None  #: how long extensions went on after the runtime; None without extensions
 
 
 @dataclass(slots=True, eq=False)
@@ -150,4 +182,5 @@ class ReportEntrypoint:
 
 Effect = (CreateSandbox | Launch | Deliver | DeliverShutdown | OpenStream | Reply | SetDeadline | ClearDeadline
           | Freeze | Thaw | LimitCpu | SignalRuntime | Terminate | Destroy | Announce | AnnounceInitFailed
-          | ReportInitStart | ReportInit | ReportStart | ReportEnd | ReportEntrypoint)  # fmt: skip
+          | ReportInitStart | ReportInit | ReportStart | ReportEnd | ReportEntrypoint
+          | ReportInitRuntimeDone | ReportExtension | ReportRuntimeDone)  # fmt: skip

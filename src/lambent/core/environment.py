@@ -35,8 +35,11 @@ from lambent.core.effects import (
     Reply,
     ReportEnd,
     ReportEntrypoint,
+    ReportExtension,
     ReportInit,
+    ReportInitRuntimeDone,
     ReportInitStart,
+    ReportRuntimeDone,
     ReportStart,
     SetDeadline,
     SignalRuntime,
@@ -49,6 +52,8 @@ from lambent.core.events import (
     EntrypointMissing,
     ErrorPosted,
     Event,
+    ExtensionExitErrorPosted,
+    ExtensionInitErrorPosted,
     ExtensionRegistered,
     InitErrorPosted,
     InvocationAssigned,
@@ -86,7 +91,7 @@ class State(Enum):
     BUSY = "busy"  #: was handed an invocation
     RESPONDING = "responding"  #: runtime only: in the middle of a streamed response
     RESPONDED = "responded"  #: runtime only: answered, not yet back in Next
-    FAILED = "failed"  #: runtime only: posted an init error
+    FAILED = "failed"  #: posted an error that it does not survive; it exits next
 
 
 # How one participant moves by its own calls: (state, event) -> state. Everything else is refused.
@@ -106,7 +111,14 @@ EXTENSION_TABLE: dict[tuple[State, type], State] = {
     (State.REGISTERED, NextRequested): State.READY,
     (State.READY, NextRequested): State.READY,
     (State.BUSY, NextRequested): State.READY,
+    (State.REGISTERED, ExtensionInitErrorPosted): State.FAILED,
+    (State.REGISTERED, ExtensionExitErrorPosted): State.FAILED,
+    (State.READY, ExtensionExitErrorPosted): State.FAILED,
+    (State.BUSY, ExtensionExitErrorPosted): State.FAILED,
 }
+
+#: Exit codes by which a sandbox says that there was nothing to execute.
+NOT_LAUNCHED = (126, 127)
 
 #: In which phases an event may come; those of a participant depend on its state instead.
 PHASES: dict[type, frozenset[Phase]] = {
@@ -127,6 +139,16 @@ class Extension:
     external: bool
     invoke: bool = False
     shutdown: bool = False
+    told: bool = False  #: how it came through Init has been reported
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        return ("INVOKE",) * self.invoke + ("SHUTDOWN",) * self.shutdown
+
+
+#: An extension's state in the words of `platform.extension`.
+_EXTENSION_WORDS = {State.STARTED: "Started", State.REGISTERED: "Registered", State.READY: "Ready",
+                    State.BUSY: "Running"}  # fmt: skip
 
 
 class Stopping(Enum):
@@ -167,6 +189,10 @@ class Environment:
         self._init_started_at = 0.0
         self._init_s: float | None = None  #: reported with the first invocation after it
         self._invoke_started_at = 0.0
+        self._responded_at: float | None = None
+        self._runtime_done_at: float | None = None
+        self._init_runtime_done = False  #: reported for the Init that runs
+        self._produced_bytes = 0
         self._deadline = 0.0
         self._start_reported = False
         self._init_error: Outcome | None = None  #: the first one counts
@@ -199,7 +225,7 @@ class Environment:
             return None if self.assigned.request_id == event.request_id else "InvalidRequestID"
         if isinstance(event, ExtensionRegistered):
             return self._register_refusal(event)
-        if isinstance(event, (NextRequested, InitErrorPosted)):
+        if isinstance(event, (NextRequested, InitErrorPosted, ExtensionInitErrorPosted, ExtensionExitErrorPosted)):
             participant = getattr(event, "participant", RUNTIME)
             if participant == RUNTIME:
                 return None if (self.runtime, kind) in RUNTIME_TABLE else "InvalidStateTransition"
@@ -222,7 +248,7 @@ class Environment:
         extension = self.extensions.get(event.participant)
         if extension is not None and extension.state is not State.STARTED:
             return "Extension.InvalidExtensionState"
-        if extension is None and len(self.extensions) >= limits.MAX_EXTENSIONS:
+        if sum(e.state is not State.STARTED for e in self.extensions.values()) >= limits.MAX_EXTENSIONS:
             return "Extension.TooManyExtensions"
         if extension is None and event.shutdown:
             return "Extension.InvalidEventType"
@@ -251,7 +277,6 @@ class Environment:
         if self.retiring is not None and self.assigned is None:
             self._stop(event.at, "spindown", Phase.SHUTDOWN)
             return
-        self._effects.append(ReportInitStart("init"))
         self._begin_init(event.at)
         self._set_deadline(event.at + self.init_timeout_s)
 
@@ -261,6 +286,8 @@ class Environment:
         self.extensions = {name: Extension(State.STARTED, True) for name in self.external}
         self._init_started_at = at
         self._drop_init_error()
+        self._init_runtime_done = False
+        self._effects.append(ReportInitStart("invoke" if self.phase is Phase.INVOKE else "init"))
         self._limit_cpu(False)
         for name in self.external:
             self._effects.append(Launch(name))
@@ -293,11 +320,21 @@ class Environment:
     def _next_requested(self, event: NextRequested) -> None:
         if event.participant == RUNTIME:
             self.runtime = RUNTIME_TABLE[self.runtime, NextRequested]
+            if self._stopping is None:
+                self._runtime_is_done(event.at)
         else:
             extension = self.extensions[event.participant]
             extension.state = EXTENSION_TABLE[extension.state, NextRequested]
+            if self.initialising:
+                self._report_extension(event.participant, extension)
         if self._stopping is None:
             self._join(event.at)
+
+    def _runtime_is_done(self, at: float) -> None:
+        if self.initialising:
+            self._report_init_runtime_done("success", "")
+        elif self.phase is Phase.INVOKE:
+            self._report_runtime_done(at, *self._report)
 
     def _join(self, at: float) -> None:
         """The joint rules: does the phase move now that somebody waits in Next?"""
@@ -314,6 +351,7 @@ class Environment:
         self.initialising = False
         self._limit_cpu(True)
         if self.phase is Phase.INVOKE:  # the suppressed Init of a function that failed before
+            self._report_init("invoke", at, "success", "")
             self._run()
             return
         self._init_s = at - self._init_started_at
@@ -332,6 +370,9 @@ class Environment:
     def _fail_init(self, at: float, status: Status, error_type: str, outcome: Callable[[str], Outcome]) -> None:
         """Init did not succeed: during Init it is run again inside the invocation, during Invoke it is the answer."""
         self.initialising = False
+        self._report_init_runtime_done(status, error_type)
+        for name, extension in self.extensions.items():
+            self._report_extension(name, extension)
         if self.phase is Phase.INIT:
             self._report_init("init", at, status, error_type)
             self._drop_init_error()
@@ -374,6 +415,8 @@ class Environment:
         self.replied = False
         self._start_reported = False
         self._report = ("success", "")
+        self._responded_at = self._runtime_done_at = None
+        self._produced_bytes = 0
         self._invoke_started_at = at
         self._set_deadline(at + self.timeout_s)
         if self.runtime is State.READY:
@@ -397,6 +440,7 @@ class Environment:
 
     def _response_posted(self, event: ResponsePosted) -> None:
         self.runtime = State.RESPONDED
+        self._responded_at = event.at
         self._settle(event.outcome)
 
     def _response_started(self, event: ResponseStarted) -> None:
@@ -414,11 +458,13 @@ class Environment:
     def _error_posted(self, event: ErrorPosted) -> None:
         self.runtime = State.RESPONDED
         self._report = ("error", event.outcome.error_type)
+        self._responded_at = event.at
         self._settle(event.outcome)
 
     def _settle(self, outcome: Outcome) -> None:
         """The outcome is known: answer, unless the caller waits for REPORT too."""
         self.outcome = outcome
+        self._produced_bytes = len(outcome.payload)
         assert self.assigned is not None
         if not self.assigned.reply_after_report:
             self._reply()
@@ -449,6 +495,7 @@ class Environment:
         """
         self._report = (status, error_type)
         self._report_start()
+        self._report_runtime_done(at, status, error_type)
         self._clear_deadline()
         if self.outcome is None:
             self.outcome = outcome
@@ -484,11 +531,7 @@ class Environment:
             error_type = "Runtime.OutOfMemory" if exit.oom else "Runtime.ExitError"
             outcome = self._init_outcome(exit)
         else:
-            self.extensions.pop(event.participant, None)
-            error_type = "Extension.Crash"
-
-            def outcome(request_id: str) -> Outcome:
-                return outcomes.extension_exited(request_id, exit)
+            error_type, outcome = self._extension_outcome(event)
         if self._stopping is not None:
             self._continue_stop(at)
         elif self.initialising:
@@ -497,11 +540,46 @@ class Environment:
             self._fail_init(at, "error", error_type, outcome)
         elif self.phase is Phase.INVOKE:
             assert self.assigned is not None
-            self._drop_init_error()
-            crash = outcomes.runtime_exited if event.participant == RUNTIME else outcomes.extension_exited
-            self._fail_invoke(at, crash(self.assigned.request_id, exit), "error", error_type)
+            self._fail_invoke(at, outcome(self.assigned.request_id), "error", error_type)
         elif self.phase is Phase.IDLE:
             self._stop(at, "failure", Phase.RESET)
+
+    def _extension_outcome(self, event: ProcessExited) -> tuple[str, Callable[[str], Outcome]]:
+        """What it means that an extension's process ended: its error type and the caller's answer."""
+        name, exit = event.participant, event.exit
+        extension = self.extensions.pop(name, None)
+        launched = extension is None or extension.state is not State.STARTED or exit.code not in NOT_LAUNCHED
+        error_type = "Extension.Crash" if launched else "Extension.LaunchError"
+        if self._stopping is None and self.initialising and extension is not None:
+            self._report_extension(name, extension, "Exited" if launched else "LaunchError", error_type)
+        if launched:
+            return error_type, lambda request_id: outcomes.extension_exited(request_id, exit)
+        reason = f"the extension {name} cannot be executed"
+        return error_type, lambda request_id: outcomes.extension_failed(request_id, error_type, reason)
+
+    def _extension_init_error_posted(self, event: ExtensionInitErrorPosted) -> None:
+        self._extension_failed(event, "InitError")
+
+    def _extension_exit_error_posted(self, event: ExtensionExitErrorPosted) -> None:
+        self._extension_failed(event, "ExitError")
+
+    def _extension_failed(self, event: ExtensionInitErrorPosted | ExtensionExitErrorPosted, state: str) -> None:
+        """It exits next, but need not: the phase fails now, and the reset ends what is left of it."""
+        extension = self.extensions[event.participant]
+        extension.state = EXTENSION_TABLE[extension.state, type(event)]
+        if self._stopping is not None:
+            return
+        error_type = f"Extension.{state}"
+        if self.initialising:
+            self._report_extension(event.participant, extension, state, event.error_type)
+            self._fail_init(event.at, "error", error_type,
+                            lambda request_id: outcomes.extension_failed(request_id, error_type, event.error_type))
+        elif self.phase is Phase.INVOKE:
+            assert self.assigned is not None
+            outcome = outcomes.extension_failed(self.assigned.request_id, error_type, event.error_type)
+            self._fail_invoke(event.at, outcome, "error", error_type)
+        elif self.phase is Phase.IDLE:
+            self._stop(event.at, "failure", Phase.RESET)
 
     def _deadline_passed(self, event: DeadlinePassed) -> None:
         if event.epoch != self._epoch or not self._armed:
@@ -572,7 +650,9 @@ class Environment:
 
     def _continue_stop(self, at: float, late: bool = False) -> None:
         if self._stopping is Stopping.RUNTIME and (late or self.runtime is State.ABSENT):
-            told = [n for n, e in self.extensions.items() if e.external and e.shutdown and e.state is State.READY]
+            # One that is busy gets the event when it asks for more.
+            told = [n for n, e in self.extensions.items()
+                    if e.external and e.shutdown and e.state is not State.FAILED]
             if not told:
                 self._kill()
                 return
@@ -632,6 +712,29 @@ class Environment:
         duration_ms = round((at - self._init_started_at) * 1000, 2)
         self._effects.append(ReportInit(phase, duration_ms, status, error_type))
 
+    def _report_init_runtime_done(self, status: Status, error_type: str) -> None:
+        if not self._init_runtime_done:
+            self._init_runtime_done = True
+            phase: InitPhase = "invoke" if self.phase is Phase.INVOKE else "init"
+            self._effects.append(ReportInitRuntimeDone(phase, status, error_type))
+
+    def _report_extension(self, name: str, extension: Extension, state: str = "", error_type: str = "") -> None:
+        """Once in each Init: when it is ready, or when Init fails."""
+        if not extension.told:
+            extension.told = True
+            words = state or _EXTENSION_WORDS.get(extension.state, "")
+            self._effects.append(ReportExtension(name, words, extension.events, error_type))
+
+    def _report_runtime_done(self, at: float, status: Status, error_type: str) -> None:
+        if self._runtime_done_at is not None:
+            return
+        assert self.assigned is not None
+        self._runtime_done_at = at
+        begun = self._invoke_started_at
+        response_ms = None if self._responded_at is None else round((self._responded_at - begun) * 1000, 2)
+        self._effects.append(ReportRuntimeDone(self.assigned, status, error_type, round((at - begun) * 1000, 2),
+                                               response_ms, self._produced_bytes))
+
     def _report_start(self) -> None:
         if not self._start_reported:
             assert self.assigned is not None
@@ -642,7 +745,11 @@ class Environment:
         assert self.assigned is not None
         status, error_type = self._report
         figures = bill(duration_s, self._init_s, self.init_type)
-        self._effects.append(ReportEnd(self.assigned, figures, status, error_type))
+        overhead_ms = None
+        if self.extensions and self._runtime_done_at is not None:
+            spent_s = self._invoke_started_at + duration_s - self._runtime_done_at
+            overhead_ms = max(0.0, round(spent_s * 1000, 2))
+        self._effects.append(ReportEnd(self.assigned, figures, status, error_type, overhead_ms))
         self._init_s = None
 
     # What must hold after every event
@@ -677,6 +784,8 @@ _RULES: dict[type, Callable[[Environment, Any], None]] = {
     ResponseEnded: Environment._response_ended,
     ErrorPosted: Environment._error_posted,
     InitErrorPosted: Environment._init_error_posted,
+    ExtensionInitErrorPosted: Environment._extension_init_error_posted,
+    ExtensionExitErrorPosted: Environment._extension_exit_error_posted,
     ProcessExited: Environment._process_exited,
     EntrypointMissing: Environment._entrypoint_missing,
     InvocationAssigned: Environment._invocation_assigned,

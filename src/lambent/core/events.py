@@ -90,6 +90,24 @@ class InitErrorPosted:
 
 
 @dataclass(slots=True, eq=False)
+class ExtensionInitErrorPosted:
+    """A registered extension cannot begin its work. `error_type` is what it named."""
+
+    at: float
+    participant: str
+    error_type: str
+
+
+@dataclass(slots=True, eq=False)
+class ExtensionExitErrorPosted:
+    """An extension cannot go on. `error_type` is what it named."""
+
+    at: float
+    participant: str
+    error_type: str
+
+
+@dataclass(slots=True, eq=False)
 class ProcessExited:
     at: float
     exit: ExitStatus
@@ -132,4 +150,5 @@ class ProcessesEnded:
 
 Event = (Started | SandboxCreated | SandboxFailed | ExtensionRegistered | NextRequested | ResponsePosted
          | ResponseStarted | ResponseEnded | ErrorPosted | InitErrorPosted | ProcessExited | EntrypointMissing
-         | InvocationAssigned | DeadlinePassed | RetireRequested | ProcessesEnded)  # fmt: skip
+         | InvocationAssigned | DeadlinePassed | RetireRequested | ProcessesEnded
+         | ExtensionInitErrorPosted | ExtensionExitErrorPosted)  # fmt: skip

@@ -31,6 +31,11 @@ def extension_exited(request_id: str, exit: ExitStatus) -> Outcome:
     return _error("Extension.Crash", f"RequestId: {request_id} Error: {how}")
 
 
+def extension_failed(request_id: str, error_type: str, reason: str) -> Outcome:
+    """An extension said that it cannot go on, or could not be launched; `reason` is what is known of the cause."""
+    return _error(error_type, f"RequestId: {request_id} Error: {reason}")
+
+
 def response_too_large(limit_bytes: int) -> Outcome:
     """The runtime posted more than a buffered response may hold; the environment goes on."""
     return _error("Function.ResponseSizeTooLarge",

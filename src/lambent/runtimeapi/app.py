@@ -1,4 +1,4 @@
-"""The HTTP APIs inside one environment: Runtime API 2018-06-01 and Extensions API 2020-01-01.
+"""The HTTP APIs inside one environment: Runtime API 2018-06-01, Extensions API 2020-01-01, subscriptions to telemetry.
 
 It turns a guest's calls into events of `core.environment` and the machine's deliveries into answers. What a guest gets
 wrong is asked of the machine first and refused with AWS's error; nothing here decides. Bodies and messages are those of
@@ -19,6 +19,8 @@ from lambent.core.events import (
     RUNTIME,
     ErrorPosted,
     Event,
+    ExtensionExitErrorPosted,
+    ExtensionInitErrorPosted,
     ExtensionRegistered,
     InitErrorPosted,
     NextRequested,
@@ -26,8 +28,10 @@ from lambent.core.events import (
     ResponseStarted,
 )
 from lambent.core.model import FunctionVersion, Invocation, Outcome, OutcomeKind
+from lambent.core.subscription import Api, Subscription
 from lambent.http1 import Request, Streamed
 from lambent.http1_parse import BodySink
+from lambent.runtimeapi import telemetry
 from lambent.runtimeapi.errortype import function_error_type
 from lambent.runtimeapi.stream import Bandwidth, ResponseStream, error_of_trailers
 
@@ -71,6 +75,15 @@ class Lifecycle(Protocol):
         """Whether an extension of this file name was launched from /opt/extensions."""
         ...
 
+    def subscription_refusal(self, name: str, api: Api) -> str | None:
+        """Why this extension cannot subscribe now: `SubscriptionClosed`, `NotSupported` or `Taken`; None when it can.
+
+        `Taken`: it has subscribed by the other API.
+        """
+        ...
+
+    def subscribe(self, name: str, subscription: Subscription) -> None: ...
+
 
 class RuntimeApi:
     """One environment's API. Pending `next` calls wait here until the machine delivers."""
@@ -106,6 +119,8 @@ class RuntimeApi:
             request.respond(200, b"pong", content_type="text/plain")
         elif path.startswith(_EXTENSION):
             self._extension(request, request.method, path[len(_EXTENSION) :])
+        elif path in telemetry.PATHS and request.method == "PUT":
+            self._subscribe(request, telemetry.PATHS[path])
         else:
             _refuse(request, 404, "", "404 page not found")
 
@@ -219,6 +234,19 @@ class RuntimeApi:
         if what == "register" and method == "POST":
             self._register(request)
             return
+        name = self._identified(request)
+        if name is None:
+            return
+        if what == "event/next" and method == "GET":
+            self._next(request, name)
+        elif what in ("init/error", "exit/error") and method == "POST":
+            self._extension_error(request, name, ExtensionInitErrorPosted if what == "init/error"
+                                  else ExtensionExitErrorPosted)
+        else:
+            _refuse(request, 404, "", "404 page not found")
+
+    def _identified(self, request: Request) -> str | None:
+        """The extension that calls; None when it is not known, and told so."""
         identifier = request.headers.get("lambda-extension-identifier")
         if not identifier:
             _refuse(request, 403, "Extension.MissingExtensionIdentifier", "Missing Lambda-Extension-Identifier header")
@@ -226,10 +254,44 @@ class RuntimeApi:
             _refuse(request, 403, "Extension.InvalidExtensionIdentifier", "Invalid Lambda-Extension-Identifier")
         elif identifier not in self._extensions:
             _refuse(request, 403, "Extension.UnknownExtensionIdentifier", "Unknown extension " + identifier)
-        elif what == "event/next" and method == "GET":
-            self._next(request, self._extensions[identifier])
         else:
-            _refuse(request, 404, "", "404 page not found")
+            return self._extensions[identifier]
+        return None
+
+    def _extension_error(self, request: Request, name: str,
+                         kind: type[ExtensionInitErrorPosted | ExtensionExitErrorPosted]) -> None:
+        error_type = request.headers.get("lambda-extension-function-error-type", "")
+        if not error_type:
+            _refuse(request, 403, "Extension.MissingHeader", "Missing Lambda-Extension-Function-Error-Type header")
+            return
+        event = kind(self._lifecycle.now(), name, _printable(error_type))
+        refusal = self._lifecycle.refusal(event)
+        if refusal is not None:
+            _refuse(request, 403, refusal, "State transition is not allowed")
+            return
+        request.respond_raw(_ACCEPTED)  # first, since the reset that follows ends whoever asked
+        self._lifecycle.feed(event)
+
+    def _subscribe(self, request: Request, api: Api) -> None:
+        name = self._identified(request)
+        if name is None:
+            return
+        refusal = self._lifecycle.subscription_refusal(name, api)
+        title = api.capitalize()
+        if refusal == "NotSupported":
+            _refuse(request, 202, f"{title}.NotSupported", f"{title} API is not supported")
+        elif refusal == "SubscriptionClosed":
+            _refuse(request, 403, f"{title}.SubscriptionClosed", f"{title} API subscription is closed already")
+        elif refusal is not None:
+            _refuse(request, 400, "ValidationError", "This extension has subscribed by the other API")
+        else:
+            try:
+                subscription = telemetry.parse(request.body, api)
+            except telemetry.Invalid as error:
+                _refuse(request, 400, "ValidationError", str(error))
+                return
+            request.respond(200, b'"OK"')
+            self._lifecycle.subscribe(name, subscription)
 
     def _register(self, request: Request) -> None:
         lifecycle = self._lifecycle
@@ -257,7 +319,8 @@ class RuntimeApi:
         lifecycle.feed(event)
         function = lifecycle.function
         body = {"functionName": function.name, "functionVersion": function.version, "handler": function.handler}
-        if "accountId" in request.headers.get("lambda-extension-accept-feature", ""):
+        features = request.headers.get("lambda-extension-accept-feature", "").split(",")
+        if "accountId" in (feature.strip() for feature in features):
             body["accountId"] = function.account
         request.respond(200, msgspec.json.encode(body), (("Lambda-Extension-Identifier", identifier),))
 
@@ -346,6 +409,11 @@ def _refuse(request: Request, status: int, error_type: str, message: str) -> Non
 
 def _refuse_too_large(request: Request, limit_bytes: int) -> None:
     _refuse(request, 413, "RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({limit_bytes} bytes).")
+
+
+def _printable(text: str) -> str:
+    """What a guest sent, fit for a log line and for JSON."""
+    return "".join(char for char in text[:256] if char.isprintable())
 
 
 def _is_uuid(text: str) -> bool:

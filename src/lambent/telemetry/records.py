@@ -15,6 +15,7 @@ import msgspec
 
 from lambent.clock import rfc3339
 from lambent.core.model import Bill, InitPhase, InitType, Status
+from lambent.core.subscription import Api
 
 Level = Literal["DEBUG", "INFO", "WARN"]
 _RANK: dict[str, int] = {"TRACE": 0, "DEBUG": 1, "INFO": 2, "WARN": 3, "ERROR": 4, "FATAL": 5}
@@ -60,7 +61,7 @@ class InitStart:
     runtime_version_arn: str = ""
 
     def text(self) -> str:
-        if not self.runtime_version:
+        if not self.runtime_version or self.phase == "invoke":
             return ""
         arn = f"\tRuntime Version ARN: {self.runtime_version_arn}" if self.runtime_version_arn else ""
         return f"INIT_START Runtime Version: {self.runtime_version}{arn}\n"
@@ -114,7 +115,7 @@ class InitReport:
     def text(self) -> str:
         head = f"INIT_REPORT Init Duration: {self.duration_ms:.2f} ms"
         if self.status == "success":
-            return "" if self.init_type == "on-demand" else head + "\n"
+            return "" if self.init_type == "on-demand" or self.phase == "invoke" else head + "\n"
         return f"{head}\tPhase: {self.phase}\t{_status_text(self.status, self.error_type)}\n"
 
     def level(self) -> Level:
@@ -158,6 +159,8 @@ class RuntimeDone:
     produced_bytes: int
     error_type: str = ""
     trace_id: str = ""
+    response_ms: float | None = None  #: from the beginning to the response; None without one
+    start_wall_s: float = 0.0  #: when the invocation began
 
     def text(self) -> str:
         return ""
@@ -169,6 +172,11 @@ class RuntimeDone:
         record: dict[str, Any] = {"requestId": self.request_id, "status": self.status}
         record |= _error(self.status, self.error_type)
         record["metrics"] = {"durationMs": _ms(self.duration_ms), "producedBytes": self.produced_bytes}
+        if self.response_ms is not None:  # a buffered response is there at once
+            record["spans"] = [
+                _span("responseLatency", self.start_wall_s, self.response_ms),
+                _span("responseDuration", self.start_wall_s + self.response_ms / 1000, 0.0),
+            ]
         return _envelope(wall_s, "platform.runtimeDone", record | _tracing(self.trace_id))
 
 
@@ -199,6 +207,7 @@ class Report:
     max_memory_mib: int  #: high-water mark of the environment
     error_type: str = ""
     trace_id: str = ""
+    overhead_ms: float | None = None  #: how long extensions went on after the runtime; None without extensions
 
     def text(self) -> str:
         bill = self.bill
@@ -225,6 +234,8 @@ class Report:
             metrics["initDurationMs"] = _ms(self.bill.init_ms)
         record: dict[str, Any] = {"requestId": self.request_id, "metrics": metrics, "status": self.status}
         record |= _error(self.status, self.error_type) | _tracing(self.trace_id)
+        if self.overhead_ms is not None:
+            record["spans"] = [_span("extensionOverhead", wall_s - self.overhead_ms / 1000, self.overhead_ms)]
         return _envelope(wall_s, "platform.report", record)
 
 
@@ -249,6 +260,26 @@ class Extension:
         if self.error_type:
             record["errorType"] = self.error_type
         return _envelope(wall_s, "platform.extension", record)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """An extension subscribed to telemetry, by the Telemetry API or by the older Logs API."""
+
+    name: str
+    api: Api
+    categories: tuple[str, ...]
+
+    def text(self) -> str:
+        types = ", ".join(category.capitalize() for category in self.categories)
+        return f"{self.api.upper()}\tName: {self.name}\tState: Subscribed\tTypes: [{types}]\n"
+
+    def level(self) -> Level:
+        return "INFO"
+
+    def envelope(self, wall_s: float) -> dict[str, Any]:
+        record = {"name": self.name, "state": "Subscribed", "types": list(self.categories)}
+        return _envelope(wall_s, f"platform.{self.api}Subscription", record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +341,10 @@ def _error(status: Status, error_type: str) -> dict[str, Any]:
 
 def _tracing(trace_id: str) -> dict[str, Any]:
     return {"tracing": {"type": "X-Amzn-Trace-Id", "value": trace_id}} if trace_id else {}
+
+
+def _span(name: str, start_wall_s: float, duration_ms: float) -> dict[str, Any]:
+    return {"name": name, "start": rfc3339(start_wall_s), "durationMs": _ms(duration_ms)}
 
 
 def _status_text(status: Status, error_type: str) -> str:

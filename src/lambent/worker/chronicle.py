@@ -14,12 +14,15 @@ from typing import Any
 from lambent import limits
 from lambent.clock import rfc3339
 from lambent.core import effects as do
-from lambent.core.model import FunctionVersion, InitPhase, InitType, Invocation
+from lambent.core.model import FunctionVersion, InitPhase, InitType, Invocation, Status
+from lambent.core.subscription import Subscription
 from lambent.price import invocation_usd
 from lambent.runtimes.prepared import BootstrapMissing
 from lambent.sandbox.base import Process
 from lambent.telemetry import records
 from lambent.telemetry.capture import Allowance, Capture
+from lambent.telemetry.delivery import Connect
+from lambent.telemetry.events import Telemetry
 from lambent.worker.parts import Parts
 
 #: Invocations whose figures a story shows.
@@ -49,14 +52,16 @@ class Chronicle:
         self._loop = asyncio.get_running_loop()
         self._allowance = Allowance(parts.clock.monotonic)
         self._captures: dict[int, tuple[Capture, Capture]] = {}
+        self.telemetry = Telemetry(parts.clock, function.log_format)
 
     # Guest output
 
-    def listen(self, process: Process) -> None:
+    def listen(self, process: Process, *, extension: bool = False) -> None:
         """Read a process's output until it ends."""
+        on_line = self._extension_line if extension else self._line
         self._captures[process.pid] = (
-            Capture(process.stdout, self._loop, self._line, self._allowance),
-            Capture(process.stderr, self._loop, self._line, self._allowance),
+            Capture(process.stdout, self._loop, on_line, self._allowance),
+            Capture(process.stderr, self._loop, on_line, self._allowance),
         )
 
     def stop_listening(self, process: Process) -> None:
@@ -66,7 +71,19 @@ class Chronicle:
 
     def _line(self, line: bytes) -> None:
         # The official Python client joins the lines of one event with carriage returns.
-        self._write(line.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n"))
+        text = line.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+        self._write(text)
+        if self.telemetry.active:
+            self._tell("function", text)
+
+    def _extension_line(self, line: bytes) -> None:
+        text = line.decode("utf-8", "replace")
+        self._write(text)
+        if self.telemetry.active:
+            self._tell("extension", text)
+
+    def _tell(self, kind: str, record: str) -> None:
+        self.telemetry.emit({"time": rfc3339(self._clock.wall()), "type": kind, "record": record})
 
     def _drain(self) -> None:
         for pair in self._captures.values():
@@ -92,12 +109,16 @@ class Chronicle:
     # Platform records
 
     def _record(self, record: records.Record) -> None:
-        function = self._function
-        self._write(records.log_line(record, self._clock.wall(), function.log_format, function.system_log_level))
+        function, wall = self._function, self._clock.wall()
+        self._write(records.log_line(record, wall, function.log_format, function.system_log_level))
+        if self.telemetry.active:
+            self.telemetry.emit(record.envelope(wall))
 
     def init_started(self, phase: InitPhase) -> None:
-        """The environment's first Init (a repeated one writes nothing). Its output is part of the first tail."""
-        self._tailing = True
+        """An Init begins (the text shows the first one only). The first one's output is part of the first tail."""
+        self.telemetry.begin()
+        if phase == "init":
+            self._tailing = True
         function = self._function
         runtime = self._parts.runtimes.get(function.runtime)
         self._record(records.InitStart(self._init_type, phase, runtime.version_label, function.name, function.version,
@@ -106,7 +127,34 @@ class Chronicle:
     def init_ended(self, report: do.ReportInit) -> None:
         self._drain()
         self._record(records.InitReport(self._init_type, report.phase, report.status, report.duration_ms,
-                                        report.error_type))
+                                        _named(report.status, report.error_type)))
+        self.telemetry.settle()
+
+    def init_runtime_done(self, report: do.ReportInitRuntimeDone) -> None:
+        self._drain()
+        self._record(records.InitRuntimeDone(self._init_type, report.phase, report.status,
+                                             _named(report.status, report.error_type)))
+
+    def extension_came(self, report: do.ReportExtension) -> None:
+        self._record(records.Extension(report.name, report.state, report.events, report.error_type))
+
+    def subscribed(self, name: str, subscription: Subscription, connect: Connect) -> None:
+        """An extension subscribed; it is told of that too."""
+        self.telemetry.subscribe(name, subscription, connect)
+        self._record(records.Subscribed(name, subscription.api, subscription.categories))
+
+    def runtime_done(self, report: do.ReportRuntimeDone) -> None:
+        """The runtime's part of an invocation is over. The text has no such line, so mostly there is nothing to do."""
+        if not self.telemetry.active and self._function.log_format != "JSON":
+            return
+        self._drain()
+        status = report.status
+        error_type = report.error_type or ("Runtime.Unknown" if status == "error" else "")
+        invocation = report.invocation
+        self._record(records.RuntimeDone(invocation.request_id, status, report.duration_ms, report.produced_bytes,
+                                         error_type, invocation.trace_id, report.response_ms, self._start_wall))
+        if error_type.endswith((".ExitError", ".Crash", ".OutOfMemory")) and self.telemetry.active:
+            self._tell("platform.fault", f"RequestId: {invocation.request_id} Process exited before completing request")
 
     def init_repeated(self) -> None:
         """Init runs inside an invocation: what it prints is part of that one's tail, although it precedes START."""
@@ -134,7 +182,7 @@ class Chronicle:
         used = min(records.memory_mb(memory_peak_bytes), function.memory_mib)
         shown = "success" if report.status == "error" and not report.error_type else report.status
         self._record(records.Report(invocation.request_id, shown, report.bill, function.memory_mib, used,
-                                    report.error_type, invocation.trace_id))
+                                    report.error_type, invocation.trace_id, report.overhead_ms))
         self._tailing = False
         self._ended.append((self._start_wall, report, used))
 
@@ -158,9 +206,14 @@ class Chronicle:
         self._write(BootstrapMissing(report.candidates).log_line(report.request_id))
 
     def close(self) -> None:
-        """Let go of every pipe."""
+        """Let go of every pipe and of every subscriber."""
+        self.telemetry.clear()
         for pair in self._captures.values():
             for capture in pair:
                 capture.close()
         self._captures.clear()
 
+
+def _named(status: Status, error_type: str) -> str:
+    """An Init that ran out of time has a type in events, which no text shows (fact sheet 4.2)."""
+    return error_type or ("Runtime.Unknown" if status == "timeout" else "")

@@ -8,6 +8,7 @@ event. On the warm path there is no task and no future: three events, and one pa
 from __future__ import annotations
 
 import asyncio
+import socket
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -30,10 +31,12 @@ from lambent.core.events import (
     Started,
 )
 from lambent.core.model import ExitStatus, FunctionVersion, InitType, Invocation
+from lambent.core.subscription import Api, Subscription
 from lambent.http1 import Connection
 from lambent.runtimeapi.app import BODY_LIMIT, RuntimeApi
 from lambent.runtimes.prepared import BootstrapMissing
 from lambent.sandbox.base import Process, Sandbox, SandboxError
+from lambent.worker import reach
 from lambent.worker.base import Served
 from lambent.worker.chronicle import Chronicle
 from lambent.worker.parts import Parts
@@ -88,6 +91,24 @@ class Driver:
 
     def is_external(self, name: str) -> bool:
         return name in self.machine.external
+
+    def subscription_refusal(self, name: str, api: Api) -> str | None:
+        if not reach.can_reach(self._parts.network, self._parts.peers):
+            return "NotSupported"
+        if not self.machine.initialising:
+            return "SubscriptionClosed"
+        earlier = self.chronicle.telemetry.subscribed(name)
+        return "Taken" if earlier is not None and earlier.api != api else None
+
+    def subscribe(self, name: str, subscription: Subscription) -> None:
+        self.chronicle.subscribed(name, subscription, lambda port: self._reach(name, port))
+
+    async def _reach(self, name: str, port: int) -> socket.socket:
+        """A connection to what an extension of this environment has listening. Raises OSError."""
+        process = self._processes.get(name) or self._processes.get(RUNTIME)
+        if process is None or self.sandbox is None:
+            raise ConnectionRefusedError(f"{name} is gone")
+        return await reach.connect(port, self.sandbox, process.pid, self._parts.network, self._parts.peers)
 
     # Events in, effects out
 
@@ -199,7 +220,7 @@ class Driver:
             self._failed(error)
             return
         self._processes[participant] = process
-        self.chronicle.listen(process)
+        self.chronicle.listen(process, extension=participant != RUNTIME)
 
     def _exited(self, participant: str, exit: ExitStatus) -> None:
         process = self._processes.pop(participant, None)
@@ -224,6 +245,7 @@ class Driver:
             self._failed(error)
             return
         self._api.forget()
+        self.chronicle.telemetry.clear()
         for connection in list(self._connections):
             connection.abort()
         self._feed_late(ProcessesEnded(self.now()))
@@ -262,6 +284,7 @@ class Driver:
     def _deliver_shutdown(self, effect: do.DeliverShutdown) -> None:
         deadline_ms = int((self._clock.wall() + effect.deadline - self._clock.monotonic()) * 1000)
         self._api.deliver_shutdown(effect.participant, effect.reason, deadline_ms)
+        self.chronicle.telemetry.flush()
 
     def _open_stream(self, effect: do.OpenStream) -> None:
         stream = self._api.stream
@@ -283,6 +306,8 @@ class Driver:
 
     def _freeze(self, _: do.Freeze) -> None:
         assert self.sandbox is not None
+        if self.chronicle.telemetry.active:
+            self.chronicle.telemetry.pause()
         try:
             self.sandbox.freeze()
         except SandboxError as error:
@@ -294,6 +319,8 @@ class Driver:
             self.sandbox.thaw()
         except SandboxError as error:
             self._failed(error)
+        if self.chronicle.telemetry.active:
+            self.chronicle.telemetry.resume()
 
     def _limit_cpu(self, effect: do.LimitCpu) -> None:
         assert self.sandbox is not None
@@ -341,6 +368,15 @@ class Driver:
     def _report_init(self, effect: do.ReportInit) -> None:
         self.chronicle.init_ended(effect)
 
+    def _report_init_runtime_done(self, effect: do.ReportInitRuntimeDone) -> None:
+        self.chronicle.init_runtime_done(effect)
+
+    def _report_extension(self, effect: do.ReportExtension) -> None:
+        self.chronicle.extension_came(effect)
+
+    def _report_runtime_done(self, effect: do.ReportRuntimeDone) -> None:
+        self.chronicle.runtime_done(effect)
+
     def _report_start(self, effect: do.ReportStart) -> None:
         self.chronicle.started(effect.invocation)
 
@@ -371,6 +407,9 @@ _PERFORM: dict[type, Callable[[Driver, Any], None]] = {
     do.AnnounceInitFailed: Driver._announce_init_failed,
     do.ReportInitStart: Driver._report_init_start,
     do.ReportInit: Driver._report_init,
+    do.ReportInitRuntimeDone: Driver._report_init_runtime_done,
+    do.ReportExtension: Driver._report_extension,
+    do.ReportRuntimeDone: Driver._report_runtime_done,
     do.ReportStart: Driver._report_start,
     do.ReportEnd: Driver._report_end,
     do.ReportEntrypoint: Driver._report_entrypoint,
