@@ -477,7 +477,8 @@ def test_streamed_response_opens_the_answer_and_its_end_is_the_reply() -> None:
     book = streaming()
     assert book.feed(ResponseEnded(2.5, "r1", response(b""))) == ["Reply"]
     assert not book.machine.responding
-    assert book.feed(NextRequested(2.6)) == ["ClearDeadline", "ReportEnd", "Freeze", "Announce"]
+    assert book.feed(NextRequested(2.6)) == [
+        "ReportRuntimeDone", "ClearDeadline", "ReportEnd", "Freeze", "Announce"]  # fmt: skip
     assert book.report().bill.duration_ms == 1600.0
     assert book.report().status == "success"
 
@@ -485,7 +486,8 @@ def test_streamed_response_opens_the_answer_and_its_end_is_the_reply() -> None:
 def test_streamed_response_to_a_caller_who_wants_the_log_ends_after_the_report() -> None:
     book = streaming(tail=True)
     assert book.feed(ResponseEnded(2.5, "r1", response(b""))) == []
-    assert book.feed(NextRequested(2.6)) == ["ClearDeadline", "ReportEnd", "Reply", "Freeze", "Announce"]
+    assert book.feed(NextRequested(2.6)) == [
+        "ReportRuntimeDone", "ClearDeadline", "ReportEnd", "Reply", "Freeze", "Announce"]  # fmt: skip
 
 
 def test_response_is_not_streamed_to_a_caller_who_waits_for_the_whole() -> None:
@@ -498,13 +500,15 @@ def test_error_in_the_trailers_of_a_stream_is_a_result_and_resets_nothing() -> N
     book = streaming()
     error = Outcome(OutcomeKind.FUNCTION_ERROR, b"{}", error_type="Function.Broken")
     assert book.feed(ResponseEnded(2.5, "r1", error)) == ["Reply"]
-    assert book.feed(NextRequested(2.6)) == ["ClearDeadline", "ReportEnd", "Freeze", "Announce"]
+    assert book.feed(NextRequested(2.6)) == [
+        "ReportRuntimeDone", "ClearDeadline", "ReportEnd", "Freeze", "Announce"]  # fmt: skip
     assert (book.report().status, book.report().error_type) == ("error", "Function.Broken")
 
 
 def test_timeout_in_the_middle_of_a_stream_ends_it_after_the_reset() -> None:
     book = streaming()
-    assert book.feed(DeadlinePassed(4.0, deadline(book).epoch)) == ["ReportEnd", "Terminate"]
+    assert book.feed(DeadlinePassed(4.0, deadline(book).epoch)) == [
+        "ReportRuntimeDone", "ReportEnd", "Terminate"]  # fmt: skip
     assert not book.machine.responding
     assert book.machine.refusal(ResponseEnded(4.1, "r1", response())) == "InvalidStateTransition"
     assert book.feed(ProcessesEnded(4.2)) == ["Freeze", "Announce", "Reply"]
@@ -513,7 +517,8 @@ def test_timeout_in_the_middle_of_a_stream_ends_it_after_the_reset() -> None:
 
 def test_crash_in_the_middle_of_a_stream_ends_it_after_the_reset() -> None:
     book = streaming()
-    assert book.feed(ProcessExited(2.0, ExitStatus(code=1))) == ["ClearDeadline", "ReportEnd", "Terminate"]
+    assert book.feed(ProcessExited(2.0, ExitStatus(code=1))) == [
+        "ReportRuntimeDone", "ClearDeadline", "ReportEnd", "Terminate"]  # fmt: skip
     book.feed(ProcessesEnded(2.1))
     assert book.replies()[0].outcome.error_type == "Runtime.ExitError"
 

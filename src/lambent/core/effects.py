@@ -154,7 +154,8 @@ class ReportRuntimeDone:
     status: Status
     error_type: str
     duration_ms: float
-    response_ms: float | None  #: from the beginning to the response; None without one
+    response_ms: float | None  #: from the beginning to the response's first byte; None without one
+    transfer_ms: float  #: from its first byte to its last; 0 when it was buffered
     produced_bytes: int
 
 

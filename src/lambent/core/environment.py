@@ -191,6 +191,7 @@ class Environment:
         self._invoke_started_at = 0.0
         self._responded_at: float | None = None
         self._runtime_done_at: float | None = None
+        self._transfer_ms = 0.0  #: of a streamed response; a buffered one is there at once
         self._init_runtime_done = False  #: reported for the Init that runs
         self._produced_bytes = 0
         self._deadline = 0.0
@@ -417,6 +418,7 @@ class Environment:
         self._report = ("success", "")
         self._responded_at = self._runtime_done_at = None
         self._produced_bytes = 0
+        self._transfer_ms = 0.0
         self._invoke_started_at = at
         self._set_deadline(at + self.timeout_s)
         if self.runtime is State.READY:
@@ -445,12 +447,15 @@ class Environment:
 
     def _response_started(self, event: ResponseStarted) -> None:
         self.runtime = State.RESPONDING
+        self._responded_at = event.at
         assert self.assigned is not None
         self._effects.append(OpenStream(self.assigned, event.content_type))
 
     def _response_ended(self, event: ResponseEnded) -> None:
         """A stream with an error in its trailers, or without an end, is a result too: the runtime goes on."""
         self.runtime = State.RESPONDED
+        if self._responded_at is not None:
+            self._transfer_ms = round((event.at - self._responded_at) * 1000, 2)
         if event.outcome.kind is not OutcomeKind.RESPONSE:
             self._report = ("error", event.outcome.error_type)
         self._settle(event.outcome)
@@ -733,7 +738,7 @@ class Environment:
         begun = self._invoke_started_at
         response_ms = None if self._responded_at is None else round((self._responded_at - begun) * 1000, 2)
         self._effects.append(ReportRuntimeDone(self.assigned, status, error_type, round((at - begun) * 1000, 2),
-                                               response_ms, self._produced_bytes))
+                                               response_ms, self._transfer_ms, self._produced_bytes))
 
     def _report_start(self) -> None:
         if not self._start_reported:

@@ -160,6 +160,7 @@ class RuntimeDone:
     error_type: str = ""
     trace_id: str = ""
     response_ms: float | None = None  #: from the beginning to the response; None without one
+    transfer_ms: float = 0.0  #: from the response's first byte to its last; 0 when it was buffered
     start_wall_s: float = 0.0  #: when the invocation began
 
     def text(self) -> str:
@@ -172,10 +173,10 @@ class RuntimeDone:
         record: dict[str, Any] = {"requestId": self.request_id, "status": self.status}
         record |= _error(self.status, self.error_type)
         record["metrics"] = {"durationMs": _ms(self.duration_ms), "producedBytes": self.produced_bytes}
-        if self.response_ms is not None:  # a buffered response is there at once
+        if self.response_ms is not None:
             record["spans"] = [
                 _span("responseLatency", self.start_wall_s, self.response_ms),
-                _span("responseDuration", self.start_wall_s + self.response_ms / 1000, 0.0),
+                _span("responseDuration", self.start_wall_s + self.response_ms / 1000, self.transfer_ms),
             ]
         return _envelope(wall_s, "platform.runtimeDone", record | _tracing(self.trace_id))
 

@@ -152,7 +152,8 @@ class Chronicle:
         error_type = report.error_type or ("Runtime.Unknown" if status == "error" else "")
         invocation = report.invocation
         self._record(records.RuntimeDone(invocation.request_id, status, report.duration_ms, report.produced_bytes,
-                                         error_type, invocation.trace_id, report.response_ms, self._start_wall))
+                                         error_type, invocation.trace_id, report.response_ms, report.transfer_ms,
+                                         self._start_wall))
         if error_type.endswith((".ExitError", ".Crash", ".OutOfMemory")) and self.telemetry.active:
             self._tell("platform.fault", f"RequestId: {invocation.request_id} Process exited before completing request")
 
