@@ -214,9 +214,13 @@ class Environment:
     def refusal(self, event: Event) -> str | None:
         """Why this event is not possible now, as the Runtime API's error type; None when it is."""
         kind = type(event)
-        allowed = PHASES.get(kind)
-        if allowed is not None and self.phase not in allowed:
-            return "InvalidStateTransition"
+        if isinstance(event, (NextRequested, InitErrorPosted, ExtensionInitErrorPosted, ExtensionExitErrorPosted)):
+            participant = getattr(event, "participant", RUNTIME)
+            if participant == RUNTIME:
+                return None if (self.runtime, kind) in RUNTIME_TABLE else "InvalidStateTransition"
+            extension = self.extensions.get(participant)
+            known = extension is not None and (extension.state, kind) in EXTENSION_TABLE
+            return None if known else "Extension.InvalidExtensionState"
         if isinstance(event, (ResponsePosted, ErrorPosted, ResponseStarted, ResponseEnded)):
             wanted = State.RESPONDING if kind is ResponseEnded else State.BUSY
             if self.runtime is not wanted or self.assigned is None or self._stopping is not None:
@@ -226,13 +230,9 @@ class Environment:
             return None if self.assigned.request_id == event.request_id else "InvalidRequestID"
         if isinstance(event, ExtensionRegistered):
             return self._register_refusal(event)
-        if isinstance(event, (NextRequested, InitErrorPosted, ExtensionInitErrorPosted, ExtensionExitErrorPosted)):
-            participant = getattr(event, "participant", RUNTIME)
-            if participant == RUNTIME:
-                return None if (self.runtime, kind) in RUNTIME_TABLE else "InvalidStateTransition"
-            extension = self.extensions.get(participant)
-            known = extension is not None and (extension.state, kind) in EXTENSION_TABLE
-            return None if known else "Extension.InvalidExtensionState"
+        allowed = PHASES.get(kind)
+        if allowed is not None and self.phase not in allowed:
+            return "InvalidStateTransition"
         if isinstance(event, InvocationAssigned) and (self.assigned is not None or self.retiring is not None):
             return "InvalidStateTransition"
         if isinstance(event, Started) and self.started:

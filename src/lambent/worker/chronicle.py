@@ -72,18 +72,20 @@ class Chronicle:
     def _line(self, line: bytes) -> None:
         # The official Python client joins the lines of one event with carriage returns.
         text = line.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
-        self._write(text)
+        wall_s = self._clock.wall()
+        self._write(text, wall_s)
         if self.telemetry.active:
-            self._tell("function", text)
+            self._tell("function", text, wall_s)
 
     def _extension_line(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace")
-        self._write(text)
+        wall_s = self._clock.wall()
+        self._write(text, wall_s)
         if self.telemetry.active:
-            self._tell("extension", text)
+            self._tell("extension", text, wall_s)
 
-    def _tell(self, kind: str, record: str) -> None:
-        self.telemetry.emit({"time": rfc3339(self._clock.wall()), "type": kind, "record": record})
+    def _tell(self, kind: str, record: str, wall_s: float) -> None:
+        self.telemetry.emit({"time": rfc3339(wall_s), "type": kind, "record": record})
 
     def _drain(self) -> None:
         for pair in self._captures.values():
@@ -91,10 +93,10 @@ class Chronicle:
                 capture.drain(DRAIN_BYTES)
                 capture.flush()
 
-    def _write(self, text: str) -> None:
+    def _write(self, text: str, wall_s: float) -> None:
         if not text:
             return
-        self._logs.append(self._function.log_group, self.log_stream, int(self._clock.wall() * 1000), text)
+        self._logs.append(self._function.log_group, self.log_stream, int(wall_s * 1000), text)
         if self._tailing:
             data = text.encode("utf-8", "replace")
             self._tail.append(data)
@@ -109,10 +111,10 @@ class Chronicle:
     # Platform records
 
     def _record(self, record: records.Record) -> None:
-        function, wall = self._function, self._clock.wall()
-        self._write(records.log_line(record, wall, function.log_format, function.system_log_level))
+        function, wall_s = self._function, self._clock.wall()
+        self._write(records.log_line(record, wall_s, function.log_format, function.system_log_level), wall_s)
         if self.telemetry.active:
-            self.telemetry.emit(record.envelope(wall))
+            self.telemetry.emit(record.envelope(wall_s))
 
     def init_started(self, phase: InitPhase) -> None:
         """An Init begins (the text shows the first one only). The first one's output is part of the first tail."""
@@ -155,7 +157,8 @@ class Chronicle:
                                          error_type, invocation.trace_id, report.response_ms, report.transfer_ms,
                                          self._start_wall))
         if error_type.endswith((".ExitError", ".Crash", ".OutOfMemory")) and self.telemetry.active:
-            self._tell("platform.fault", f"RequestId: {invocation.request_id} Process exited before completing request")
+            self._tell("platform.fault", f"RequestId: {invocation.request_id} Process exited before completing request",
+                       self._clock.wall())
 
     def init_repeated(self) -> None:
         """Init runs inside an invocation: what it prints is part of that one's tail, although it precedes START."""
@@ -204,7 +207,7 @@ class Chronicle:
         } for start_wall, report, used in self._ended]  # fmt: skip
 
     def entrypoint_missing(self, report: do.ReportEntrypoint) -> None:
-        self._write(BootstrapMissing(report.candidates).log_line(report.request_id))
+        self._write(BootstrapMissing(report.candidates).log_line(report.request_id), self._clock.wall())
 
     def close(self) -> None:
         """Let go of every pipe and of every subscriber."""
