@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambent.errors import ApiError
-from lambent.names import PATTERNS, parse_function
+from lambent.names import PATTERNS, LayerName, parse_function, parse_layer
 
 HERE = {"account": "000000000000", "region": "us-east-1"}
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:"
@@ -75,3 +75,16 @@ def test_what_the_model_accepts_is_what_we_accept(text: str) -> None:
         assert (error.code == "ValidationException") is not legal
     else:
         assert legal and named.name in text
+
+
+def test_layers_are_named_by_name_and_by_arn() -> None:
+    arn = "arn:aws:lambda:eu-west-1:123456789012:layer:l-1"
+    here = LayerName("000000000000", "us-east-1", "l_1")
+    assert parse_layer("l_1", account=here.account, region=here.region) == here
+    assert here.arn == "arn:aws:lambda:us-east-1:000000000000:layer:l_1"
+    there = parse_layer(arn, account=here.account, region=here.region)
+    assert there == LayerName("123456789012", "eu-west-1", "l-1") and there.arn == arn
+    assert parse_layer(arn + ":12", account="", region="").version == 12
+    for text in ("", "a b", "arn:aws:lambda:::awslayer:x", arn + ":1x", arn.replace("layer", "function")):
+        with pytest.raises(ValueError, match="names no layer"):
+            parse_layer(text, account=here.account, region=here.region)

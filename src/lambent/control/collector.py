@@ -49,7 +49,7 @@ class Collector:
                 doomed = [path for name in self._free for path in self._take_away(name)]
                 self._free.clear()
                 await asyncio.to_thread(delete_all, doomed)
-        except OSError as error:
+        except Exception as error:
             self._report("removal of code that nobody needs", error)
         finally:
             self._task = None

@@ -15,7 +15,7 @@ from pathlib import Path
 def merge(layers: Sequence[Path], folder: Path) -> None:
     """Fill `folder`, which is there and empty, with what these unpacked layers hold. Blocks. Raises OSError."""
     for layer in layers:
-        for source, folders, files in os.walk(layer):
+        for source, folders, files in os.walk(layer, onerror=_raise):
             target = folder / os.path.relpath(source, layer)
             for name in folders:
                 _make_folder(target / name)
@@ -23,6 +23,11 @@ def merge(layers: Sequence[Path], folder: Path) -> None:
                 _put(Path(source, name), target / name)
     for path, _, _ in os.walk(folder):
         os.chmod(path, 0o555)
+
+
+def _raise(error: OSError) -> None:
+    """A folder that cannot be read must not be left out in silence, which is what `os.walk` does."""
+    raise error
 
 
 def _make_folder(path: Path) -> None:
