@@ -24,6 +24,7 @@ from sandbox.arena import (
     Stage,
     eventually,
     finish,
+    loops_below,
     output,
     python,
     shell,
@@ -468,6 +469,7 @@ def test_a_killed_server_takes_its_sandboxes_with_it_and_the_next_start_cleans_u
         await backend.stop()
 
     asyncio.run(next_start())
+    assert loops_below(tmp_path) == []
     assert [folder for folder in groups.folders() if folder.exists()] == []
     assert not (tmp_path / "work" / f"namespace-{instance}").exists()
     assert time.monotonic() - before < 15

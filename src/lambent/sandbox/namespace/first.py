@@ -76,11 +76,12 @@ class FirstProcess:
         """
         self._plan = plan
         self._on_map = on_map
+        # It lies ready before anybody can read it, so that what cannot be launched is told by its own reason.
+        self._send(b"P" + encode(plan[1:]), fds)
         launcher.launch(plan[0].numbers[0], self._other)
         self._launched = True
         self._other.close()
         self._loop.add_reader(self._socket.fileno(), self._readable)
-        self._send(b"P" + encode(plan[1:]), fds)
         try:
             async with asyncio.timeout(PLAN_TIMEOUT_S):
                 await self._ready
