@@ -132,15 +132,6 @@ class Streamed(NamedTuple):
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
-#: Names as clients and runtimes spell them, so that hot requests need no work for them.
-_NAMES = {
-    name.encode(): name.lower()
-    for name in ("Host", "Content-Type", "Content-Length", "User-Agent", "Accept", "Accept-Encoding", "Connection",
-                 "Authorization", "X-Amz-Date", "X-Amz-Log-Type", "X-Amz-Invocation-Type", "amz-sdk-invocation-id",
-                 "amz-sdk-request")
-}  # fmt: skip
-
-
 def render(status: int, body: bytes, headers: tuple[tuple[str, str], ...], content_type: str | None,
            *, keep_alive: bool = True, head_only: bool = False, chunked: bool | None = None) -> bytes:
     """A response as bytes. `chunked` is None unless the length is not known: then only the head is rendered.
@@ -369,7 +360,8 @@ class Connection(asyncio.Protocol):
         self._current = None
         if request.keep_alive:
             self._advance()
-            self._pace()
+            if not self._parsing:  # else it is done at the end of the data
+                self._pace()
         else:
             self._end()
 

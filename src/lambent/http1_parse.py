@@ -16,6 +16,14 @@ import httptools
 MAX_HEAD_BYTES = 1024 * 1024
 #: Lines of one head. Each costs an object, whatever its length.
 MAX_HEADERS = 1000
+#: Names and methods as clients and runtimes spell them, so that hot requests need no work for them.
+_NAMES = {
+    name.encode(): name.lower()
+    for name in ("Host", "Content-Type", "Content-Length", "User-Agent", "Accept", "Accept-Encoding", "Connection",
+                 "Authorization", "X-Amz-Date", "X-Amz-Log-Type", "X-Amz-Invocation-Type", "amz-sdk-invocation-id",
+                 "amz-sdk-request")
+}  # fmt: skip
+_METHODS = {b"GET": "GET", b"POST": "POST"}
 
 
 class Budget:
@@ -91,7 +99,8 @@ class Reader:
 
     @property
     def method(self) -> str:
-        return str(self._parser.get_method().decode("ascii"))
+        method = self._parser.get_method()
+        return _METHODS.get(method) or str(method.decode("ascii"))
 
     @property
     def target(self) -> tuple[str, str]:
@@ -178,27 +187,27 @@ class Reader:
         self.size = 0
 
     def on_url(self, url: bytes) -> None:
+        self._silent_bytes = 0
         self._target += url
-        self._count_head(len(url))
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self.give_up(431, "Request Header Fields Too Large")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_lines += 1
-        self._count_head(len(name) + len(value))
-        key = name.decode("latin-1").lower()
+        self._silent_bytes = 0
+        self._head_lines = lines = self._head_lines + 1
+        self._head_bytes = size = self._head_bytes + len(name) + len(value)
+        if size > MAX_HEAD_BYTES or lines > MAX_HEADERS:
+            self.give_up(431, "Request Header Fields Too Large")
+        key = _NAMES.get(name) or name.decode("latin-1").lower()
         text = value.decode("latin-1")
+        headers = self.headers
         if self._head_done:  # it must not pass for a header
             self.trailers[key] = text
-            return
-        if key in self.headers:
-            self._repeated.setdefault(key, [self.headers[key]]).append(text)
+        elif key in headers:
+            self._repeated.setdefault(key, [headers[key]]).append(text)
         else:
-            self.headers[key] = text
-
-    def _count_head(self, size: int) -> None:
-        self._silent_bytes = 0
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES or self._head_lines > MAX_HEADERS:
-            self.give_up(431, "Request Header Fields Too Large")
+            headers[key] = text
 
     def on_headers_complete(self) -> None:
         self._head_done = True
