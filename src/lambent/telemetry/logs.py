@@ -143,7 +143,7 @@ class LogStore:
     # writing
 
     def append(self, group: str, stream: str, timestamp_ms: int, message: str) -> None:
-        """Add one event; group and stream are made as needed. Never waits and never fails for the disk's sake."""
+        """Add one event that happens now; group and stream are made as needed. Never waits or fails for the disk."""
         found = self._streams.get((group, stream))
         if found is None:
             # The events of a start-up may be a little older than this call.
@@ -152,13 +152,14 @@ class LogStore:
         segment = found.active
         if segment is not None and segment.last_ms - REORDER_MS <= timestamp_ms < segment.last_ms:
             timestamp_ms = segment.last_ms
-        self._add(found, timestamp_ms, message)
+        self._add(found, timestamp_ms, timestamp_ms, message)
 
     def put(self, group: str, stream: str, events: list[tuple[int, str]]) -> None:
         """Add events (timestamp ms, message), each with exactly its time, to a stream that exists."""
         found = self._stream(group, stream)
+        now_ms = int(self._clock.wall() * 1000)
         for timestamp_ms, message in events:
-            self._add(found, timestamp_ms, message)
+            self._add(found, timestamp_ms, now_ms, message)
 
     def create_group(self, name: str) -> bool:
         """False when it exists. Raises OSError."""
@@ -191,14 +192,14 @@ class LogStore:
             os.rename(group.folder, hidden)
         self._executor.submit(shutil.rmtree, hidden, True)
 
-    def _add(self, stream: Stream, timestamp_ms: int, message: str) -> None:
+    def _add(self, stream: Stream, timestamp_ms: int, now_ms: int, message: str) -> None:
         if self._unwritten > UNWRITTEN_BYTES:
             self.lost_events += 1
             return
         segment = stream.active
         if segment is None or timestamp_ms < segment.last_ms or segment.size > SEGMENT_BYTES:
             segment = self._roll(stream, timestamp_ms)
-        line = segments.encode(timestamp_ms, int(self._clock.wall() * 1000), message)
+        line = segments.encode(timestamp_ms, now_ms, message)
         segment.lines.append(line)
         segment.last_ms = timestamp_ms
         segment.size += len(line)
