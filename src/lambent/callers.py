@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 #: Scopes that are remembered; a client that makes up ever new ones only empties the memory.
 KEPT = 4096
@@ -59,6 +59,13 @@ class Callers:
         key, _, region, _, _ = parts
         return Caller(account_of(key) or self.default.account,
                       region if _REGION.fullmatch(region) else self.default.region)  # fmt: skip
+
+
+def service_of(headers: Mapping[str, str], query: str) -> str:
+    """The service that a request was signed for; empty without a signature."""
+    found = _CREDENTIAL.search(headers.get("authorization") or unquote(query))
+    parts = found[1].split("/") if found is not None else []
+    return parts[3] if len(parts) == 5 and parts[3].isascii() else ""
 
 
 def account_of(key: str) -> str | None:

@@ -1,8 +1,9 @@
 """The control plane at the edge: finds the operation, validates, runs it, and renders answers and errors.
 
 Everything that the hot routes leave over comes here: the Lambda API, CloudWatch Logs calls (recognised by
-`X-Amz-Target`) and downloads of code. Operations live in `control/operations`, one file per resource; a module there
-is enough to serve one. `handle` never raises: what nobody expected becomes a ServiceException and a line in the log.
+`X-Amz-Target`), the few calls of STS and IAM (forms; see `query`), and downloads of code. Operations live in
+`control/operations`, one file per resource; a module there is enough to serve one. `handle` never raises: what nobody
+expected becomes a ServiceException and a line in the log.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Any
 
 import msgspec
 
-from lambent.callers import KEPT, Caller, Callers
+from lambent.callers import KEPT, Caller, Callers, service_of
 from lambent.clock import Clock
-from lambent.control import operations, routes, validate
+from lambent.control import operations, query, routes, validate
 from lambent.control.activation import Activation, Preparer
 from lambent.control.capacity import Capacity
 from lambent.control.code import PREFIX, CodeLinks
@@ -93,6 +94,8 @@ class ControlPlane:
         try:
             if "x-amz-target" in request.headers:
                 self._handle_target(request)
+            elif request.path == "/" and _is_query(request):
+                self._handle_query(request)
             elif request.path.startswith(PREFIX):
                 self._own(request, self._download(request), _fail)
             else:
@@ -103,6 +106,10 @@ class ControlPlane:
     def _handle_operation(self, request: Request) -> None:
         found = routes.find(request.method, request.path, request.query)
         if found is None:
+            service = service_of(request.headers, request.query)
+            if service not in ("", "lambda"):
+                _fail_query(request, query.not_here(service))
+                return
             raise ApiError("UnknownOperationException", f"There is no operation at {request.method} {request.path}")
         operation, labels = found
         if request.oversize or len(request.body) > CREATE_REQUEST_BYTES:
@@ -128,7 +135,10 @@ class ControlPlane:
         try:
             target = request.headers["x-amz-target"]
             name = target.removeprefix(_LOGS_TARGET)
-            if not target.startswith(_LOGS_TARGET) or (name not in LOGS and name not in LOGS_OPERATIONS):
+            if not target.startswith(_LOGS_TARGET):
+                raise query.not_here(service_of(request.headers, request.query) or target.partition("_")[0],
+                                     target.rpartition(".")[2])  # fmt: skip
+            if name not in LOGS and name not in LOGS_OPERATIONS:
                 raise ApiError("UnknownOperationException", f"{target} is not an operation of this server")
             if request.oversize:
                 raise ApiError("RequestEntityTooLargeException", "The request is too large")
@@ -141,7 +151,18 @@ class ControlPlane:
             return
         self._run(request, handler, params, lambda answer: _succeed_target(request, answer), _fail_target)
 
-    def _run(self, request: Request, handler: Handler, params: dict[str, Any], succeed: Callable[[Answer], None],
+    def _handle_query(self, request: Request) -> None:
+        try:
+            if request.oversize:
+                raise ApiError("RequestEntityTooLargeException", "The request is too large")
+            form = query.read_form(request.body, request.query)
+            service, action, handler = query.find_query(form, service_of(request.headers, request.query))
+        except Exception as error:
+            _fail_query(request, error)
+            return
+        self._run(request, handler, form, lambda answer: _succeed_query(request, service, action, answer), _fail_query)
+
+    def _run(self, request: Request, handler: Handler, params: Any, succeed: Callable[[Answer], None],
              fail: Callable[[Request, BaseException], None]) -> None:
         try:
             answer = handler(self._context_of(request), params)
@@ -202,6 +223,23 @@ def _succeed(request: Request, status: int, answer: Answer) -> None:
 
 def _succeed_target(request: Request, answer: Answer) -> None:
     request.respond(200, msgspec.json.encode(answer or {}), (("x-amzn-RequestId", str(uuid.uuid4())),), _JSON11)
+
+
+def _is_query(request: Request) -> bool:
+    """Whether a request for the root speaks the query protocol."""
+    form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    return form or "Action=" in request.query
+
+
+def _succeed_query(request: Request, service: str, action: str, answer: Answer) -> None:
+    request.respond(200, query.rendered(service, action, answer), (("x-amzn-RequestId", str(uuid.uuid4())),), query.XML)
+
+
+def _fail_query(request: Request, error: BaseException) -> None:
+    known = _known(request, error)
+    bare = service_of(request.headers, request.query) == "s3"
+    headers = (("x-amzn-RequestId", str(uuid.uuid4())), ("x-amzn-ErrorType", known.code))
+    request.respond(known.status, query.rendered_error(known, bare=bare), headers, query.XML)
 
 
 def _fail(request: Request, error: BaseException) -> None:

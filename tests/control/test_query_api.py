@@ -1,0 +1,124 @@
+"""STS and IAM through boto3, as far as tools need them, and the one error for every other service."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from control_plane import Plane, refused, running
+
+TRUST = json.dumps({"Version": "2012-10-17", "Statement": [
+    {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]})  # fmt: skip
+BASIC = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+
+
+async def test_identity_is_the_callers(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            shown = client.get_caller_identity()
+            assert (shown["Account"], shown["Arn"]) == ("000000000000", "arn:aws:iam::000000000000:root")
+            other = plane.client("sts", key="111111111111")
+            assert other.get_caller_identity()["Account"] == "111111111111"
+            keys = other.get_session_token()["Credentials"]
+            assert identity(plane, keys) == "111111111111"
+            role = "arn:aws:iam::222222222222:role/path/deploy"
+            assumed = other.assume_role(RoleArn=role, RoleSessionName="me")
+            assert assumed["AssumedRoleUser"]["Arn"] == "arn:aws:sts::222222222222:assumed-role/deploy/me"
+            assert identity(plane, assumed["Credentials"]) == "222222222222"
+            assert assumed["Credentials"]["Expiration"].year >= 2026
+            for changes in ({"RoleArn": "nonsense"}, {"RoleSessionName": "!!"}, {"DurationSeconds": 5}):
+                params = {"RoleArn": role, "RoleSessionName": "me", **changes}
+                assert refused(client.assume_role, **params)[:2] == ("ValidationError", 400)
+            other.close()
+
+        await plane.drive(script, "sts")
+
+
+def identity(plane: Plane, keys: dict[str, Any]) -> str:
+    client = plane.client("sts", key=keys["AccessKeyId"])
+    account: str = client.get_caller_identity()["Account"]
+    client.close()
+    return account
+
+
+async def test_role_from_creation_to_deletion(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            made = client.create_role(RoleName="r", AssumeRolePolicyDocument=TRUST, Path="/p/", Description="<&>",
+                                      Tags=[{"Key": "a", "Value": "b"}])["Role"]  # fmt: skip
+            assert made["Arn"] == "arn:aws:iam::000000000000:role/p/r" and made["RoleId"].startswith("AROA")
+            shown = client.get_role(RoleName="r")["Role"]
+            assert shown["AssumeRolePolicyDocument"] == json.loads(TRUST) and shown["Description"] == "<&>"
+            assert shown["Tags"] == [{"Key": "a", "Value": "b"}] and shown["MaxSessionDuration"] == 3600
+            assert [role["RoleName"] for role in client.list_roles()["Roles"]] == ["r"]
+            assert plane.client("iam", key="111111111111").list_roles()["Roles"] == []
+            client.put_role_policy(RoleName="r", PolicyName="inline", PolicyDocument=TRUST)
+            assert client.list_role_policies(RoleName="r")["PolicyNames"] == ["inline"]
+            inline = client.get_role_policy(RoleName="r", PolicyName="inline")
+            assert inline["PolicyDocument"] == json.loads(TRUST)
+            client.attach_role_policy(RoleName="r", PolicyArn=BASIC)
+            attached = client.list_attached_role_policies(RoleName="r")["AttachedPolicies"]
+            assert attached == [{"PolicyName": "AWSLambdaBasicExecutionRole", "PolicyArn": BASIC}]
+            client.tag_role(RoleName="r", Tags=[{"Key": "c", "Value": "d"}])
+            client.untag_role(RoleName="r", TagKeys=["a"])
+            assert client.list_role_tags(RoleName="r")["Tags"] == [{"Key": "c", "Value": "d"}]
+            assert client.list_instance_profiles_for_role(RoleName="r")["InstanceProfiles"] == []
+            assert refused(client.delete_role, RoleName="r") == (
+                "DeleteConflict", 409, "Cannot delete entity, must detach all policies first.")  # fmt: skip
+            client.detach_role_policy(RoleName="r", PolicyArn=BASIC)
+            assert refused(client.delete_role, RoleName="r")[2] == "Cannot delete entity, must delete policies first."
+            client.delete_role_policy(RoleName="r", PolicyName="inline")
+            client.delete_role(RoleName="r")
+            assert refused(client.get_role, RoleName="r") == (
+                "NoSuchEntity", 404, "The role with name r cannot be found.")  # fmt: skip
+
+        await plane.drive(script, "iam")
+
+
+async def test_roles_and_policies_that_are_refused(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            client.create_role(RoleName="r", AssumeRolePolicyDocument=TRUST)
+            assert refused(client.create_role, RoleName="r", AssumeRolePolicyDocument=TRUST) == (
+                "EntityAlreadyExists", 409, "Role with name r already exists.")  # fmt: skip
+            assert refused(client.create_role, RoleName="s", AssumeRolePolicyDocument="{")[0] == (
+                "MalformedPolicyDocument")  # fmt: skip
+            assert refused(client.create_role, RoleName="a b", AssumeRolePolicyDocument=TRUST)[0] == "ValidationError"
+            assert refused(client.get_role)[0] == "ValidationError"
+            own = client.create_policy(PolicyName="p", PolicyDocument=TRUST)["Policy"]["Arn"]
+            version = client.get_policy_version(PolicyArn=own, VersionId="v1")["PolicyVersion"]
+            assert version["Document"] == json.loads(TRUST) and version["IsDefaultVersion"] is True
+            client.attach_role_policy(RoleName="r", PolicyArn=own)
+            assert client.get_policy(PolicyArn=own)["Policy"]["AttachmentCount"] == 1
+            assert refused(client.delete_policy, PolicyArn=own)[0] == "DeleteConflict"
+            client.detach_role_policy(RoleName="r", PolicyArn=own)
+            client.delete_policy(PolicyArn=own)
+            for call, params in ((client.get_policy, {"PolicyArn": own}),
+                                 (client.attach_role_policy, {"RoleName": "r", "PolicyArn": own}),
+                                 (client.detach_role_policy, {"RoleName": "r", "PolicyArn": own}),
+                                 (client.get_role_policy, {"RoleName": "r", "PolicyName": "x"})):  # fmt: skip
+                assert refused(call, **params)[:2] == ("NoSuchEntity", 404)
+
+        await plane.drive(script, "iam")
+
+
+async def test_other_services_are_named_in_one_clear_error(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+
+        def script(_: Any) -> None:
+            for service, call, params in (
+                ("iam", "list_users", {}), ("sns", "list_topics", {}), ("sqs", "list_queues", {}),
+                ("dynamodb", "list_tables", {}), ("s3", "list_objects_v2", {"Bucket": "bucket"}),
+                ("cloudformation", "list_stacks", {}), ("ec2", "describe_vpcs", {}), ("apigatewayv2", "get_apis", {}),
+            ):  # fmt: skip
+                client = plane.client(service)
+                code, status, message = refused(getattr(client, call), **params)
+                assert (code, status) == ("NotImplementedException", 501), (service, code)
+                assert service.removesuffix("v2") in message and "is not served by Lambent" in message
+                client.close()
+
+        await plane.drive(script)
