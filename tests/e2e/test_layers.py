@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -129,6 +131,27 @@ def test_extension_that_ends_fails_init(server: Server) -> None:
                            more={"Layers": [layer(server, "dies", {"extensions/dies": "#!/bin/sh\nexit 3\n"})]}))
     call = server.invoke("broken")
     assert call.error == "Unhandled" and call.payload["errorType"] == "Extension.Crash", call.raw
+
+
+def test_node_finds_modules_in_layers(server: Server) -> None:
+    node = shutil.which("node")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True).stdout if node else ""
+    if not version.startswith("v20."):
+        pytest.skip("needs Node.js 20")
+    modules = {"nodejs/node_modules/both/index.js": "module.exports = 'both';",
+               "nodejs/node20/node_modules/both/index.js": "module.exports = 'twenty';"}  # fmt: skip
+    source = "exports.handler = async () => require('both');"
+    server.deploy(Function("noded", source, runtime="nodejs20.x", memory=1769,
+                           more={"Layers": [layer(server, "modules", modules, 0o644)]}))  # fmt: skip
+    assert server.invoke("noded").payload == "twenty"
+
+
+def test_wrapper_in_a_layer_starts_the_runtime(server: Server) -> None:
+    source = "import os\ndef handler(event, context):\n    return os.environ.get('WRAPPED')\n"
+    wrapper = layer(server, "wrapper", {"wrapper": '#!/bin/sh\nexport WRAPPED="$(basename "$1")"\nexec "$@"\n'})
+    variables = {"Variables": {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/wrapper"}}
+    server.deploy(Function("wrapped", source, more={"Layers": [wrapper], "Environment": variables}))
+    assert server.invoke("wrapped").payload == PYTHON
 
 
 def test_too_many_extensions_fail_the_function_before_any_is_started(server: Server) -> None:

@@ -50,6 +50,7 @@ def test_versions_and_aliases_run_what_they_name(server: Server) -> None:
         assert call.headers["x-amz-executed-version"] == qualifier
         assert call.payload == {"code": number, "setting": str(number), "version": qualifier, "context": qualifier,
                                 "arn": f"{ARN}:{qualifier}"}  # fmt: skip
+        assert f"/[{qualifier}]" in server.story(call.environment)["log_stream"]
     lambda_.create_alias(FunctionName="routed", Name="prod", FunctionVersion="1")
     call = server.invoke("routed:prod")
     assert call.headers["x-amz-executed-version"] == "1"
