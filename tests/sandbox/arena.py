@@ -8,10 +8,12 @@ what was there before.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import encodings.ascii
 import encodings.idna
 import encodings.latin_1  # noqa: F401  the unprivileged child may not be able to import any more
+import functools
 import glob
 import itertools
 import os
@@ -179,14 +181,15 @@ class Arena:
         return self.kind == "namespace"
 
     def play(self, scenario: Scenario, **options: Any) -> None:
+        _cache()
         if self.kind == "namespace" and os.geteuid() != 0:
             pytest.skip("needs root")
         instance = f"test-{os.getpid()}-{next(_instances)}"
         folder = Path(tempfile.mkdtemp(prefix=f"lambent-{instance}-"))
         folder.chmod(0o755)
         (folder / "task").mkdir()
-        before = _left(instance, folder)
         try:
+            before = _left(instance, folder)
             if self.kind == "rootless" and os.geteuid() == 0:
                 os.chown(folder, NOBODY, NOBODY)
                 os.chown(folder / "task", NOBODY, NOBODY)
@@ -202,7 +205,7 @@ class Arena:
     def backend(self, instance: str, folder: Path, options: dict[str, Any] | None = None) -> Any:
         if self.kind == "process":
             return ProcessBackend(instance, folder / "work")
-        cache = Path(tempfile.gettempdir()) / f"lambent-test-cache-{os.geteuid()}"
+        cache = _cache() / str(os.geteuid())
         given: dict[str, Any] = {"memory_cap_bytes": 4 * GIB, "tmp": "auto", "cache_dir": cache}
         given |= self.options | (options or {})
         return NamespaceBackend(instance, folder / "work", **given)
@@ -218,6 +221,18 @@ class Arena:
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop if self.uvloop else None) as runner:
             runner.run(whole())
+
+
+@functools.cache
+def _cache() -> Path:
+    """Where process 1 is built, once for each uid that these tests run under."""
+    folder = Path(tempfile.mkdtemp(prefix="lambent-test-cache-"))
+    folder.chmod(0o755)
+    for uid in {os.geteuid(), NOBODY} if os.geteuid() == 0 else {os.geteuid()}:
+        (folder / str(uid)).mkdir(mode=0o700)
+        os.chown(folder / str(uid), uid, -1)
+    atexit.register(shutil.rmtree, folder)
+    return folder
 
 
 def _play_in_child(play: Callable[[], None], uid: int, before: Callable[[], None] | None = None) -> None:
