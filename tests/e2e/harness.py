@@ -343,6 +343,11 @@ def running(data_dir: Path, *flags: str) -> Iterator[Server]:
     assert "is given up" not in server.stderr(), server.stderr()
 
 
+def wire(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters as they travel: bytes in base64."""
+    return json.loads(json.dumps(parameters, default=lambda data: base64.b64encode(data).decode()))  # type: ignore[no-any-return]
+
+
 def clean_environment() -> dict[str, str]:
     """This process's variables without settings of a server, apart from the cache that servers may share."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LAMBENT_", "AWS_"))}

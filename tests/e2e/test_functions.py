@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from .harness import PYTHON, ROLE, Answer, Call, Function, Server, refusal, until
+from .harness import PYTHON, ROLE, Answer, Call, Function, Server, refusal, until, wire
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:"
 WHO = """
@@ -58,11 +58,6 @@ def made(server: Server) -> Iterator[str]:
     name = "made"
     yield name
     server.functions.delete_function(FunctionName=name)
-
-
-def wire(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Parameters as they travel: bytes in base64."""
-    return json.loads(json.dumps(parameters, default=lambda data: base64.b64encode(data).decode()))  # type: ignore[no-any-return]
 
 
 def error(answer: Answer) -> tuple[int, str | None, str]:

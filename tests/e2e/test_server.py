@@ -14,7 +14,7 @@ import pytest
 
 from lambent import __version__
 
-from .harness import Function, Server, clean_environment, refusal, running, until
+from .harness import Function, Server, clean_environment, refusal, running, until, wire
 from .traces import Traces, start_time
 
 COUNTS = Function("counts", "COUNT = []\ndef handler(event, context):\n    COUNT.append(1)\n    return len(COUNT)\n")
@@ -48,8 +48,9 @@ def test_one_line_says_that_it_is_ready_and_health_answers(tmp_path: Path) -> No
 
 def test_account_and_region_are_settable(tmp_path: Path) -> None:
     with running(tmp_path / "data", "--account", "123456789012", "--region", "eu-central-1") as server:
-        reply = server.create(COUNTS)
-        assert reply["FunctionArn"] == "arn:aws:lambda:eu-central-1:123456789012:function:counts"
+        # A request without a signature, which names neither.
+        [answer] = server.pipeline(("POST", "/2015-03-31/functions", wire(COUNTS.request())))
+        assert answer.json()["FunctionArn"] == "arn:aws:lambda:eu-central-1:123456789012:function:counts"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
