@@ -77,7 +77,7 @@ def migrations() -> list[tuple[int, str]]:
     folder = resources.files("lambent.store") / "migrations"
     files = [file for file in folder.iterdir() if file.name.endswith(".sql")]
     numbered = sorted((int(file.name.split("_", 1)[0]), file.read_text("utf-8")) for file in files)
-    assert len({number for number, _ in numbered}) == len(numbered), "two migrations have one number"
+    assert [number for number, _ in numbered] == list(range(1, len(numbered) + 1)), "a migration is missing"
     return numbered
 
 
