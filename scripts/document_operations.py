@@ -14,14 +14,14 @@ from lambent.control.context import OPERATIONS
 from lambent.control.model import OPERATIONS as MODELLED
 from lambent.control.model import SHAPES
 from lambent.control.rules import REFUSED
-from lambent.frontend import invoke
+from lambent.frontend import invoke, streaming
 
 assert lambent.control.app
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "operations.md"
 
 #: Operations that the frontend answers itself.
-_FRONTEND = {"Invoke": invoke.__name__}
+_FRONTEND = {"Invoke": invoke.__name__, "InvokeWithResponseStream": streaming.__name__}
 
 #: Resources that are judged, kept and shown, by the operations on them, and what they do at run time.
 _STORED: dict[str, tuple[str, ...]] = {

@@ -102,7 +102,7 @@ class Request:
     # An answer that is sent as it is made
 
     def begin(self, status: int, headers: tuple[tuple[str, str], ...] = (), content_type: str | None = None) -> None:
-        """Begin an answer of unknown length; `write`, then `finish` or `abort`. Raises ValueError for a bad header."""
+        """Begin an answer of unknown length: `write`, `finish` or `break_off`. Raises ValueError for a bad header."""
         if not self.responded:
             self._connection.begin(self, status, headers, content_type)
             self.responded = True
@@ -113,9 +113,9 @@ class Request:
     def finish(self) -> None:
         self._connection.finish(self)
 
-    def abort(self) -> None:
-        """Break the answer off in a way that the peer can tell from its end."""
-        self._connection.abort()
+    def break_off(self) -> None:
+        """End a begun answer in a way that the peer can tell from its end."""
+        self._connection.break_off(self)
 
 
 Handler = Callable[[Request], None]
@@ -384,6 +384,15 @@ class Connection(asyncio.Protocol):
     def finish(self, request: Request) -> None:
         if request is self._current:
             self.send_raw(request, b"0\r\n\r\n" if self._chunked and not self._bodiless else b"")
+
+    def break_off(self, request: Request) -> None:
+        if request is not self._current or self.closed:
+            return
+        self._current = None
+        if self._chunked and not self._bodiless:
+            self._end()  # what was written still goes out; the last chunk is what is missing
+        else:
+            self.abort()
 
     def settle(self, request: Request) -> None:
         """The request's body is held no more."""

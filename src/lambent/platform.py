@@ -24,6 +24,7 @@ from lambent.dispatcher import Dispatcher
 from lambent.frontend.app import Edge
 from lambent.frontend.invoke import Invoke
 from lambent.frontend.management import Management
+from lambent.frontend.streaming import StreamingInvoke
 from lambent.frontend.url_requests import FunctionUrls
 from lambent.http1 import Connection
 from lambent.runtimes.preparation import Runtimes
@@ -103,7 +104,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
     about = {"version": __version__, "sandbox": backend.name, "instance": store.instance,
              "account": settings.account, "region": settings.region, "pid": os.getpid()}  # fmt: skip
     managing = Management(dispatcher, make_token(settings.data_dir), about, worker.is_guest)
-    edge = Edge(invoking, urls, managing, control.handle, frozenset({settings.host}))
+    streaming = StreamingInvoke(invoking, dispatcher)
+    edge = Edge(invoking, streaming, urls, managing, control.handle, frozenset({settings.host}))
     await server.serve(edge)
     return url
 

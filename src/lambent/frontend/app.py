@@ -10,9 +10,10 @@ import ipaddress
 import traceback
 from collections.abc import Callable
 
-from lambent.frontend import invoke, management
+from lambent.frontend import invoke, management, streaming
 from lambent.frontend.invoke import Invoke
 from lambent.frontend.management import Management
+from lambent.frontend.streaming import StreamingInvoke
 from lambent.frontend.url_requests import FunctionUrls
 from lambent.http1 import Request
 
@@ -22,9 +23,10 @@ Handler = Callable[[Request], None]
 class Edge:
     """`names` are host names that are ours beside localhost and addresses."""
 
-    def __init__(self, invoking: Invoke, urls: FunctionUrls, managing: Management, control: Handler,
-                 names: frozenset[str]) -> None:
+    def __init__(self, invoking: Invoke, streaming: StreamingInvoke, urls: FunctionUrls, managing: Management,
+                 control: Handler, names: frozenset[str]) -> None:
         self._invoke = invoking
+        self._stream = streaming
         self._urls = urls
         self._management = managing
         self._control = control
@@ -51,6 +53,8 @@ class Edge:
         path = request.path
         if path.endswith(invoke.SUFFIX) and path.startswith(invoke.PREFIX) and request.method == "POST":
             self._invoke.handle(request)
+        elif path.endswith(streaming.SUFFIX) and path.startswith(streaming.PREFIX) and request.method == "POST":
+            self._stream.handle(request)
         elif path.startswith(management.PREFIX):
             self._management.handle(request)
         else:

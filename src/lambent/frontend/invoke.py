@@ -25,6 +25,7 @@ from lambent.worker.base import Served
 
 PREFIX = "/2015-03-31/functions/"
 SUFFIX = "/invocations"
+_KINDS = ("Event", "RequestResponse", "DryRun")
 
 #: AWS's words for a throttled call, by reason (fact sheet 6.4).
 THROTTLED = "Rate Exceeded."
@@ -48,6 +49,20 @@ class Invoke:
             refuse(request, error, request_id)
 
     def _invoke(self, request: Request, request_id: str) -> None:
+        kind, invocation = self.read(request, request_id, request.path[len(PREFIX) : -len(SUFFIX)], _KINDS)
+        if kind == "DryRun":
+            request.respond(204, headers=(("x-amzn-RequestId", request_id),))
+            return
+        if kind == "Event":
+            raise ApiError("InvalidParameterValueException",
+                           "Asynchronous invocation (InvocationType Event) is not supported yet: "
+                           "use RequestResponse or DryRun.")
+        version = invocation.function.version
+        self._dispatcher.invoke(invocation, lambda outcome, served: _answer(
+            request, invocation, version, outcome, served))
+
+    def read(self, request: Request, request_id: str, name: str, kinds: tuple[str, ...]) -> tuple[str, Invocation]:
+        """The kind and the invocation that a request asks for, or ApiError. `name` is the path's, as it came."""
         headers = request.headers
         if request.oversize or len(request.body) > limits.REQUEST_PAYLOAD_BYTES:
             size = request.oversize or len(request.body)
@@ -56,28 +71,17 @@ class Invoke:
                            f"(limit {limits.REQUEST_PAYLOAD_BYTES} bytes)")
         kind = headers.get("x-amz-invocation-type") or "RequestResponse"
         log_type = headers.get("x-amz-log-type") or "None"
-        _check_choice(kind, "invocationType", ("Event", "RequestResponse", "DryRun"))
+        _check_choice(kind, "invocationType", kinds)
         _check_choice(log_type, "logType", ("None", "Tail"))
         qualifier = dict(parse_qsl(request.query)).get("Qualifier") if request.query else None
         caller = self._callers.of(headers, request.query)
-        route = self._functions.route(request.path[len(PREFIX) : -len(SUFFIX)], qualifier, caller)
+        route = self._functions.route(name, qualifier, caller)
         context = _client_context(headers.get("x-amz-client-context", ""))
         payload = request.body or b"{}"
         _check_json(payload)
-        if kind == "DryRun":
-            request.respond(204, headers=(("x-amzn-RequestId", request_id),))
-            return
-        if kind == "Event":
-            raise ApiError("InvalidParameterValueException",
-                           "Asynchronous invocation (InvocationType Event) is not supported yet: "
-                           "use RequestResponse or DryRun.")
-        function = chosen(route)
-        invocation = Invocation(request_id, function, payload, route.invoked_arn,
+        return kind, Invocation(request_id, chosen(route), payload, route.invoked_arn,
                                 headers.get("x-amzn-trace-id") or self.new_trace_id(), context,
                                 reply_after_report=log_type == "Tail")
-        version = function.version
-        self._dispatcher.invoke(invocation, lambda outcome, served: _answer(
-            request, invocation, version, outcome, served))
 
     def new_trace_id(self) -> str:
         """An unsampled trace header, as the platform makes one when the caller sends none."""
