@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import secrets
 import signal
 import sys
@@ -42,6 +43,9 @@ def serve(settings: Settings) -> int:
 
     Raises SandboxError, StoreError or OSError, each fit for one line, when it cannot start.
     """
+    # An environment takes about a dozen descriptors of ours; the soft limit of a shell is often 1,024.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings))
 
