@@ -12,19 +12,20 @@ from typing import Any
 from lambent.clock import lambda_time
 from lambent.control.code_source import check_source, stored
 from lambent.control.context import Answer, Context, Params, operation
+from lambent.control.layer_policies import without_policy
 from lambent.control.layering import not_yours
 from lambent.control.pages import page
 from lambent.errors import ApiError, invalid_parameter, not_found
 from lambent.names import LayerName, parse_layer, validation_error
 from lambent.store.layers import LayerVersion
-from lambent.store.writer import Change
+from lambent.store.writer import Change, together
 
 _GIVEN = ("CompatibleRuntimes", "LicenseInfo", "CompatibleArchitectures")
 
 
 @operation("PublishLayerVersion")
 async def publish_layer_version(context: Context, params: Params) -> Answer:
-    named = _named(context, params, "PublishLayerVersion")
+    named = named_layer(context, params, "PublishLayerVersion")
     check_source(params["Content"], "Content")
     async with stored(context, params["Content"]) as (sha256, code_size):
         shown = {"Description": params.get("Description", ""), "CreatedDate": lambda_time(context.clock.wall()),
@@ -41,7 +42,7 @@ async def publish_layer_version(context: Context, params: Params) -> Answer:
 
 @operation("GetLayerVersion")
 def get_layer_version(context: Context, params: Params) -> Answer:
-    return _whole(context, _version(context, _named(context, params, "GetLayerVersion"), params["VersionNumber"]))
+    return _whole(context, _version(context, named_layer(context, params, "GetLayerVersion"), params["VersionNumber"]))
 
 
 @operation("GetLayerVersionByArn")
@@ -85,7 +86,7 @@ def _matching_names(context: Context, params: Params) -> Iterable[str]:
 
 @operation("ListLayerVersions")
 def list_layer_versions(context: Context, params: Params) -> Answer:
-    found = _matching(_newest_first(context, _named(context, params, "ListLayerVersions")), params)
+    found = _matching(_newest_first(context, named_layer(context, params, "ListLayerVersions")), params)
     versions, more = page(found, lambda version: str(10**19 - version.version), params)
     return {"LayerVersions": [_row(version) for version in versions], **more}
 
@@ -93,20 +94,23 @@ def list_layer_versions(context: Context, params: Params) -> Answer:
 @operation("DeleteLayerVersion")
 async def delete_layer_version(context: Context, params: Params) -> Answer:
     """A version that is not there is deleted already. Functions that have it keep it."""
-    named = _named(context, params, "DeleteLayerVersion")
+    named = named_layer(context, params, "DeleteLayerVersion")
     number = params["VersionNumber"]
     if number < 1:
         raise invalid_parameter("Layer Version Cannot be less than 1")
 
     def decide() -> Change[None]:
         version = context.store.layers.get(*named.key).versions.get(number)
-        return context.store.layers.remove(version) if version is not None else Change((), lambda: None)
+        if version is None:
+            return Change((), lambda: None)
+        return together(context.store.layers.remove(version), without_policy(context, version))
 
     await context.store.change(decide)
     return None
 
 
-def _named(context: Context, params: Params, action: str) -> LayerName:
+def named_layer(context: Context, params: Params, action: str) -> LayerName:
+    """The layer that `LayerName` means. Raises ApiError."""
     return _reachable(context, params["LayerName"], action)
 
 
