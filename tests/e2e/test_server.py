@@ -21,6 +21,12 @@ COUNTS = Function("counts", "COUNT = []\ndef handler(event, context):\n    COUNT
 
 SLOW = Function("slow", "import time\ndef handler(event, context):\n    time.sleep(0.7)\n    return 'done'\n")
 
+ENDLESS = (
+    Function("endless", "import time\ndef handler(event, context): time.sleep(60)", timeout=60),
+    Function("endless-init", "import time\ntime.sleep(60)", timeout=60),
+    Function("node-endless", "exports.handler = () => { for (;;); }", runtime="nodejs20.x", timeout=60),
+)
+
 
 def fails(*flags: str, **variables: str) -> str:
     """`lambent up` that must give up with exit code 2: its one line."""
@@ -76,6 +82,22 @@ def test_a_running_invocation_is_finished_before_the_end(tmp_path: Path) -> None
             until(lambda: [row["phase"] for row in server.environments("slow")] == ["invoke"])
             assert server.stop() == 0
             assert b"".join(iter(lambda: caller.recv(65536), b"")).endswith(b'\r\n\r\n"done"')
+
+
+@pytest.mark.parametrize("name", ["endless", "endless-init", "node-endless"])
+def test_who_does_not_end_in_time_is_ended(tmp_path: Path, name: str) -> None:
+    with running(tmp_path / "data", "--drain-s", "0.5") as server:
+        server.deploy(*ENDLESS)
+        with socket.create_connection(("127.0.0.1", server.port)) as caller:
+            caller.sendall(f"POST /2015-03-31/functions/{name}/invocations HTTP/1.1\r\nHost: localhost\r\n"
+                           "Content-Length: 2\r\nConnection: close\r\n\r\n{}".encode())  # fmt: skip
+            until(lambda: [bool(row["pids"]) for row in server.environments(name)] == [True])
+            traces = Traces(server)
+            begun = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - begun < 4
+            assert b"".join(iter(lambda: caller.recv(65536), b"")).startswith(b"HTTP/1.1 500 ")
+        assert traces.remaining() == []
 
 
 def test_functions_survive_a_restart(tmp_path: Path) -> None:
