@@ -13,6 +13,7 @@ from lambent.core.effects import (
     ReportInitStart,
     ReportRuntimeDone,
     SetDeadline,
+    SignalRuntime,
 )
 from lambent.core.environment import EXTENSION_TABLE, RUNTIME_TABLE, Environment, Phase, State, Stopping
 from lambent.core.events import (
@@ -306,6 +307,17 @@ def test_shutdown_signals_the_runtime_then_tells_the_extension_then_kills() -> N
     assert isinstance(told, DeliverShutdown)
     assert (told.reason, told.deadline) == ("spindown", 7.0)
     assert book.feed(ProcessExited(5.3, ExitStatus(code=0), "agent")) == ["ClearDeadline", "Terminate"]
+
+
+def test_runtime_that_outlives_its_share_is_killed_before_the_extension_is_told() -> None:
+    book = with_extension()
+    book.feed(ResponsePosted(1.0, "r1", response()), NextRequested(1.1), NextRequested(1.1, "agent"))
+    book.feed(RetireRequested(5.0, "idle"))
+    effects = book.feed(DeadlinePassed(5.6, deadline(book).epoch))
+    assert effects == ["SignalRuntime", "SetDeadline", "DeliverShutdown"]
+    assert isinstance(book.last[0], SignalRuntime) and book.last[0].kill
+    assert book.feed(ProcessExited(5.61, ExitStatus(signal=9))) == []
+    assert book.feed(DeadlinePassed(7.0, deadline(book).epoch)) == ["Terminate"]
 
 
 def test_busy_extension_gets_its_shutdown_event_when_it_asks_for_more() -> None:

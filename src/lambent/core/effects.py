@@ -89,7 +89,9 @@ class LimitCpu:
 
 @dataclass(slots=True, eq=False)
 class SignalRuntime:
-    """SIGTERM to the runtime."""
+    """SIGTERM to the runtime, or SIGKILL when it has used up its share of the time."""
+
+    kill: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -597,7 +597,11 @@ class Environment:
             self._fail_init(at, "timeout", "", lambda request_id: outcomes.timed_out(request_id, self.timeout_s))
         elif self.phase is Phase.INVOKE:
             assert self.assigned is not None
-            self.initialising = False
+            if self.initialising:
+                self.initialising = False
+                self._report_init_runtime_done("timeout", "")
+                for name, extension in self.extensions.items():
+                    self._report_extension(name, extension)
             self._fail_invoke(at, outcomes.timed_out(self.assigned.request_id, self.timeout_s), "timeout", "")
 
     def _sandbox_failed(self, event: SandboxFailed) -> None:
@@ -655,12 +659,15 @@ class Environment:
 
     def _continue_stop(self, at: float, late: bool = False) -> None:
         if self._stopping is Stopping.RUNTIME and (late or self.runtime is State.ABSENT):
+            kill = late and self.runtime is not State.ABSENT
             # One that is busy gets the event when it asks for more.
             told = [n for n, e in self.extensions.items()
                     if e.external and e.shutdown and e.state is not State.FAILED]
             if not told:
                 self._kill()
                 return
+            if kill:
+                self._effects.append(SignalRuntime(kill=True))
             self._stopping = Stopping.EXTENSIONS
             self._set_deadline(self._stop_deadline)
             for name in told:

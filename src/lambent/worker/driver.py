@@ -42,6 +42,7 @@ from lambent.worker.chronicle import Chronicle
 from lambent.worker.parts import Parts
 
 SIGTERM = 15
+SIGKILL = 9
 #: Open connections to one environment's Runtime API: enough for a runtime and ten extensions, and a bound for what a
 #: hostile guest can make us hold (each may bring a body of 6 MB).
 CONNECTIONS = 20
@@ -229,10 +230,10 @@ class Driver:
         if self.machine.phase is not Phase.GONE:
             self.feed(ProcessExited(self.now(), exit, participant))
 
-    def _signal_runtime(self, _: do.SignalRuntime) -> None:
+    def _signal_runtime(self, effect: do.SignalRuntime) -> None:
         process = self._processes.get(RUNTIME)
         if process is not None and self.sandbox is not None:
-            self.sandbox.signal(process.pid, SIGTERM)
+            self.sandbox.signal(process.pid, SIGKILL if effect.kill else SIGTERM)
 
     def _terminate(self, _: do.Terminate) -> None:
         self._spawn(self._kill())

@@ -149,7 +149,7 @@ class NamespaceBackend:
         choices = plan.Choices(
             tmp_attached=bool(fds),
             listen_inside=isolated,
-            generated=self._generated(spec),
+            generated=self._generated(spec, "127.0.0.1" if isolated else sandbox.api_address.rpartition(":")[0]),
             lang_files=frozenset(str(path) for path, _ in spec.lang if path.is_file()),
         )
         steps = self._build_plan(spec, self._host, choices)
@@ -201,10 +201,10 @@ class NamespaceBackend:
             return
         raise SandboxError(f"no loopback address is free at port {plan.API_PORT}")
 
-    def _generated(self, spec: SandboxSpec) -> dict[str, bytes]:
+    def _generated(self, spec: SandboxSpec, own_address: str) -> dict[str, bytes]:
         resolv_conf = "" if spec.network == "isolated" else mounts.read_text("/etc/resolv.conf")
         proc = {name: mounts.read_text(f"/proc/{name}") for name in ("cpuinfo", "stat")}
-        return guest_view.files(spec.memory_mib, self._cores, spec.hostname, resolv_conf, proc)
+        return guest_view.files(spec.memory_mib, self._cores, spec.hostname, resolv_conf, proc, own_address)
 
     def _make_group(self, sandbox: NamespaceSandbox, spec: SandboxSpec) -> None:
         assert self._groups is not None

@@ -20,13 +20,17 @@ def visible_cores(memory_mib: int, host_cores: int) -> int:
     return max(1, min(host_cores, 2 + sum(memory_mib > step for step in steps)))
 
 
-def files(memory_mib: int, host_cores: int, hostname: str, resolv_conf: str, proc: dict[str, str]) -> dict[str, bytes]:
-    """Path below the root -> content. `proc` holds the host's /proc/cpuinfo and /proc/stat under these names."""
+def files(memory_mib: int, host_cores: int, hostname: str, resolv_conf: str, proc: dict[str, str],
+          own_address: str = "127.0.0.1") -> dict[str, bytes]:
+    """Path below the root -> content. `proc` holds the host's /proc/cpuinfo and /proc/stat under these names.
+
+    `own_address` is a loopback address that no other environment uses: extensions listen there for telemetry.
+    """
     cores = visible_cores(memory_mib, host_cores)
     texts = {
         "etc/passwd": _passwd(),
         "etc/group": f"root:x:0:\n{USER}:x:{GUEST_GID}:\nnobody:x:65534:\n",
-        "etc/hosts": "127.0.0.1 localhost\n::1 localhost\n127.0.0.1 sandbox.localdomain sandbox\n"
+        "etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{own_address} sandbox.localdomain sandbox\n"
         f"127.0.0.1 {hostname}\n",
         "etc/hostname": hostname + "\n",
         "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
