@@ -378,8 +378,9 @@ def test_logs_api_tells_less(server: Server) -> None:
     with_layer(server, "told-logs", PLAIN, WITNESS, WITNESS_API="logs")
     call = server.invoke("told-logs")
     told = telemetry(end(server, call), "told-logs")
-    assert [kind for kind, _ in told] == ["platform.logsSubscription", "platform.extension", "platform.start", "function",
-                                          "platform.end", "platform.report"]  # fmt: skip
+    assert [kind for kind, _ in told] == [
+        "platform.logsSubscription", "platform.extension", "platform.start", "function", "platform.end",
+        "platform.report"]  # fmt: skip
     assert told[4][1] == {"requestId": call.request_id}
     assert set(told[5][1]) == {"requestId", "metrics"}
 
