@@ -54,7 +54,6 @@ async def test_urls_that_are_refused(tmp_path: Path) -> None:
             client.create_function(**function())
             create = client.create_function_url_config
             for changes, code, words in (
-                ({"InvokeMode": "RESPONSE_STREAM"}, "NotImplementedException", "RESPONSE_STREAM"),
                 ({"Cors": {"AllowOrigins": ["www.example.com"]}}, "InvalidParameterValueException", "AllowOrigins"),
                 ({"Cors": {"AllowMethods": ["FETCH"]}}, "InvalidParameterValueException", "AllowMethods"),
                 ({"Cors": {"AllowMethods": ["OPTIONS"]}}, "ValidationException", "less than or equal to 6"),
@@ -105,7 +104,9 @@ async def test_urls_of_aliases_are_listed_updated_and_survive_a_restart(tmp_path
             missing = ("ResourceNotFoundException", 404, "The resource you requested does not exist.")
             assert refused(client.update_function_url_config, FunctionName="f", Qualifier="other") == missing
             assert refused(client.list_function_url_configs, FunctionName="g")[2] == "Function does not exist"
-            assert refused(client.update_function_url_config, FunctionName="f", InvokeMode="RESPONSE_STREAM")[1] == 501
+            streaming = client.update_function_url_config(FunctionName="f", InvokeMode="RESPONSE_STREAM")
+            assert streaming["InvokeMode"] == "RESPONSE_STREAM"
+            assert client.get_function_url_config(FunctionName="f")["InvokeMode"] == "RESPONSE_STREAM"
 
         await plane.drive(script)
     async with running(tmp_path) as plane:

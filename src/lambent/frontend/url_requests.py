@@ -14,6 +14,8 @@ from lambent.dispatcher import Dispatcher
 from lambent.errors import ApiError
 from lambent.frontend import cors, urls
 from lambent.frontend.invoke import Invoke, chosen, new_request_id
+from lambent.frontend.streaming import served_headers
+from lambent.frontend.url_streams import UrlStream
 from lambent.http1 import Request
 from lambent.store.functions import FunctionTable, Route
 from lambent.store.urls import FunctionUrl, UrlTable
@@ -75,11 +77,19 @@ class FunctionUrls:
             wall_s=self._clock.wall(), port=self._port)  # fmt: skip
         invocation = Invocation(request_id, chosen(route), event, route.invoked_arn, trace_id)
 
-        def answer(outcome: Outcome, served: Served | None) -> None:
-            response = _ruled(url.configuration.get("Cors"), request, _response(outcome))
-            _respond(request, response, request_id, trace_id, served)
+        def dress(response: urls.Response, served: Served | None) -> urls.Response:
+            ruled = _ruled(url.configuration.get("Cors"), request, response)
+            return _identified(ruled, request_id, trace_id, served)
 
-        self._dispatcher.invoke(invocation, answer)
+        def answer(outcome: Outcome, served: Served | None) -> None:
+            status, headers, body = dress(_response(outcome), served)
+            request.respond(status, body, headers, content_type=None)
+
+        if url.configuration.get("InvokeMode") == "RESPONSE_STREAM":
+            stream = UrlStream(request, dress)
+            self._dispatcher.invoke_streaming(invocation, stream.open, stream.complete)
+        else:
+            self._dispatcher.invoke(invocation, answer)
 
 
 def _ruled(rules: Mapping[str, Any] | None, request: Request, response: urls.Response) -> urls.Response:
@@ -87,24 +97,20 @@ def _ruled(rules: Mapping[str, Any] | None, request: Request, response: urls.Res
 
 
 def _response(outcome: Outcome) -> urls.Response:
-    match outcome.kind:
-        case OutcomeKind.RESPONSE:
-            return urls.response_from_result(outcome.payload)
-        case OutcomeKind.FUNCTION_ERROR:
-            return urls.error_response("function_error")
-        case OutcomeKind.REFUSED:
-            return urls.error_response("throttled")
-        case OutcomeKind.PLATFORM_ERROR:
-            return urls.error_response("internal")
+    if outcome.kind is OutcomeKind.RESPONSE:
+        return urls.response_from_result(outcome.payload)
+    return urls.response_without_result(outcome)
 
 
-def _respond(request: Request, response: urls.Response, request_id: str, trace_id: str,
-             served: Served | None = None) -> None:
+def _respond(request: Request, response: urls.Response, request_id: str, trace_id: str) -> None:
+    status, headers, body = _identified(response, request_id, trace_id)
+    request.respond(status, body, headers, content_type=None)
+
+
+def _identified(response: urls.Response, request_id: str, trace_id: str,
+                served: Served | None = None) -> urls.Response:
     status, headers, body = response
     headers = (*headers, ("x-amzn-RequestId", request_id))
     if trace_id:
         headers = (*headers, ("X-Amzn-Trace-Id", trace_id))
-    if served is not None:
-        headers = (*headers, ("X-Lambent-Environment", served.environment_id),
-                   ("X-Lambent-Start", "cold" if served.cold else "warm"))  # fmt: skip
-    request.respond(status, body, headers, content_type=None)
+    return status, headers + served_headers(served), body

@@ -16,6 +16,8 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from lambent.core.model import Outcome, OutcomeKind
+
 Headers = tuple[tuple[str, str], ...]
 Response = tuple[int, Headers, bytes]
 ErrorKind = Literal["function_error", "unknown_url", "forbidden", "throttled", "too_large", "pending", "internal"]
@@ -125,13 +127,39 @@ def response_from_result(payload: bytes) -> Response:
     return 200, _JSON, body
 
 
+def response_from_prelude(prelude: bytes) -> Response | None:
+    """Status and headers of a streamed response, from the JSON that it begins with; None when AWS would not take it.
+
+    Every member may be missing.
+    """
+    try:
+        result = msgspec.json.decode(prelude)
+        if not isinstance(result, dict):
+            return None
+        status, headers, _ = _structured({"statusCode": 200, **result, "body": None}, "application/octet-stream")
+    except (ValueError, RecursionError):
+        return None
+    return status, headers, b""
+
+
+def response_without_result(outcome: Outcome) -> Response:
+    """The answer to an invocation that has no result."""
+    match outcome.kind:
+        case OutcomeKind.REFUSED:
+            return error_response("throttled")
+        case OutcomeKind.PLATFORM_ERROR:
+            return error_response("internal")
+        case _:
+            return error_response("function_error")
+
+
 class _Malformed(ValueError):
     """A structured response that AWS would not take."""
 
 
-def _structured(result: dict[str, Any]) -> Response:
+def _structured(result: dict[str, Any], content_type: str = "application/json") -> Response:
     headers = _response_headers(result.get("headers"))
-    headers.setdefault("content-type", ("Content-Type", "application/json"))
+    headers.setdefault("content-type", ("Content-Type", content_type))
     cookies = result.get("cookies")
     if cookies is None:
         cookies = []

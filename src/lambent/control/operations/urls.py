@@ -1,8 +1,7 @@
 """Function URLs: their configurations, created, shown, listed, updated, deleted.
 
 A URL belongs to a function or to an alias, never to a number; it survives its alias and answers 403 then. Serving it is
-the frontend's. AWS_IAM is kept and every request refused, since signatures are not checked; streaming is refused here
-rather than promised. Facts: fact sheet 7.
+the frontend's. AWS_IAM is kept and every request refused, since signatures are not checked. Facts: fact sheet 7.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lambent.clock import rfc3339
-from lambent.control.context import Answer, Context, Params, not_served, operation
+from lambent.control.context import Answer, Context, Params, operation
 from lambent.control.pages import page
 from lambent.errors import conflict, invalid_parameter, not_found
 from lambent.names import FunctionName
@@ -37,8 +36,8 @@ async def create_function_url_config(context: Context, params: Params) -> Answer
     named = _named(context, params, "CreateFunctionUrlConfig")
     _check(params)
     now = rfc3339(context.clock.wall())
-    configuration = {"AuthType": params["AuthType"], "InvokeMode": "BUFFERED", "CreationTime": now,
-                     "LastModifiedTime": now, **_cors(params)}  # fmt: skip
+    configuration = {"AuthType": params["AuthType"], "InvokeMode": params.get("InvokeMode", "BUFFERED"),
+                     "CreationTime": now, "LastModifiedTime": now, **_cors(params)}  # fmt: skip
     url_id = "".join(secrets.choice(_LETTERS) for _ in range(_ID_LENGTH))
     url = FunctionUrl(*named.key, named.qualifier or "", url_id, configuration)
 
@@ -83,8 +82,7 @@ async def update_function_url_config(context: Context, params: Params) -> Answer
     def decide() -> Change[FunctionUrl]:
         url = _find(context, named)
         configuration = {**url.configuration, "LastModifiedTime": rfc3339(context.clock.wall())}
-        if "AuthType" in params:
-            configuration["AuthType"] = params["AuthType"]
+        configuration |= {name: params[name] for name in ("AuthType", "InvokeMode") if name in params}
         if "Cors" in params:
             configuration.pop("Cors", None)
             configuration |= _cors(params)
@@ -108,8 +106,6 @@ def shown(context: Context, url: FunctionUrl) -> dict[str, Any]:
 
 
 def _check(params: Params) -> None:
-    if params.get("InvokeMode", "BUFFERED") != "BUFFERED":
-        raise not_served(f"The InvokeMode {params['InvokeMode']} of function URLs")
     _check_cors(params.get("Cors", {}))
 
 
