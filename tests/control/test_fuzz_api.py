@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
+from xml.etree import ElementTree
 
 import pytest
 from control_plane import ROLE, GatedPreparer, RecordedCapacity, zipped
@@ -23,8 +24,10 @@ from lambent.control.app import ControlPlane
 from lambent.control.context import OPERATIONS
 from lambent.control.model import LOGS_OPERATIONS, SHAPES
 from lambent.control.model import OPERATIONS as MODELLED
+from lambent.control.query import QUERIES
 from lambent.control.routes import find
 from lambent.http1 import Connection, Request
+from lambent.store.documents import DocumentTable
 from lambent.store.functions import FunctionTable
 from lambent.store.store import Store
 from lambent.store.urls import UrlTable
@@ -79,6 +82,14 @@ class Target:
             self.answered[found[0].name] += 1
         return result
 
+    def fill(self) -> None:
+        """Make every function that is not there, so that settings have something to hang on."""
+        for name in NAMES:
+            if self.store.functions.get("000000000000", "us-east-1", name) is None:
+                document = {"FunctionName": name, "Role": ROLE, "Runtime": "python3.12", "Handler": "app.handler",
+                            "Code": {"ZipFile": base64.b64encode(ZIPS[0]).decode()}}  # fmt: skip
+                self.ask("POST", "/2015-03-31/functions", "", {}, json.dumps(document).encode())
+
     def check(self) -> None:
         """What must hold between any two requests."""
         for function in self.store.functions:
@@ -91,13 +102,17 @@ class Target:
             assert all(target in function.versions for alias in function.aliases.values() for target in alias.targets)
         for layer in self.store.layers:
             assert layer.code_sha256 in self.store.blobs
+        for shelf in self.store.documents._shelves:
+            assert not shelf.function or self.store.functions.get(*shelf[:3]) is not None
         for url in self.store.urls:
             assert self.store.functions.get(*url.key[:3]) is not None
 
     def check_disk(self) -> None:
         """The disk says what memory says."""
         connection = sqlite3.connect(self.data_dir / "lambent.sqlite")
-        functions, urls = FunctionTable("000000000000", "us-east-1"), UrlTable()
+        functions, urls, documents = FunctionTable("000000000000", "us-east-1"), UrlTable(), DocumentTable()
+        documents.load(connection)
+        assert documents._shelves == self.store.documents._shelves
         functions.load(connection)
         urls.load(connection)
         connection.close()
@@ -128,6 +143,7 @@ WILD = st.integers(0, 24)
 #: Values that get past the first door, so that what lies behind it is reached too.
 GOOD: dict[str, st.SearchStrategy[Any]] = {
     "FunctionName": st.sampled_from(NAMES), "NamespacedFunctionName": st.sampled_from(NAMES),
+    "UnqualifiedFunctionName": st.sampled_from(NAMES),
     "FunctionUrlFunctionName": st.sampled_from(NAMES), "RoleArn": st.just(ROLE),
     "Blob": st.sampled_from(ZIPS).map(lambda content: base64.b64encode(content).decode()),
     "Runtime": st.sampled_from(["python3.12", "nodejs22.x", "java8", "cobol"]), "Handler": st.just("app.handler"),
@@ -139,6 +155,15 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "LayerName": st.sampled_from(["l", "m"]), "LayerVersionNumber": st.sampled_from([1, 2, 3]),
     "LayerVersionArn": st.sampled_from([f"arn:aws:lambda:us-east-1:000000000000:layer:{name}:1" for name in "lm"]),
     "FunctionUrlQualifier": st.sampled_from(["prod"]),
+    "TaggableResource": st.sampled_from([f"arn:aws:lambda:us-east-1:000000000000:function:{name}" for name in NAMES]),
+    "TagKey": st.sampled_from(["a", "b", "aws:c"]), "TagValue": st.just("v"),
+    "StatementId": st.sampled_from(["s", "t"]), "Action": st.just("lambda:InvokeFunction"),
+    "Principal": st.sampled_from(["*", "s3.amazonaws.com", "nobody"]),
+    "Arn": st.sampled_from(["arn:aws:sqs:us-east-1:000000000000:q", "arn:aws:kinesis:us-east-1:000000000000:stream/s",
+                            "arn:aws:kafka:us-east-1:000000000000:cluster/c"]),
+    "DestinationArn": st.sampled_from(["arn:aws:sqs:us-east-1:000000000000:q", "arn:aws:s3:::bucket", ""]),
+    "ResourceArn": st.sampled_from(["arn:aws:sqs:us-east-1:000000000000:q", "arn:aws:x:y", ""]),
+    "Pattern": st.sampled_from(['{"body": [1]}', "{", '{"a": {"b": []}}']),
 }  # fmt: skip
 
 
@@ -176,7 +201,7 @@ def value(draw: st.DrawFn, name: str) -> Any:
 @st.composite
 def members(draw: st.DrawFn, name: str) -> dict[str, Any]:
     row = SHAPES[name]
-    usual = {*row.get("required", ()), "Runtime", "Handler", "ZipFile"}
+    usual = {*row.get("required", ()), "Runtime", "Handler", "ZipFile", "EventSourceArn"}
     if draw(WILD) == 24:
         usual = set()
     extra = draw(st.lists(st.sampled_from(sorted(row["members"])), max_size=2)) if row["members"] else []
@@ -220,6 +245,8 @@ def judge(answer: tuple[int, bytes, dict[str, str]], request: Any) -> None:
         assert isinstance(json.loads(body), dict)
 
 
+SETTINGS = ["TagResource", "AddPermission", "PutFunctionEventInvokeConfig", "CreateEventSourceMapping",
+            "CreateCodeSigningConfig", "PutFunctionRecursionConfig"]  # fmt: skip
 #: What the guard at the end asks for; the first one comes twice as often.
 FREQUENT = ["CreateFunction", "CreateFunction", "UpdateFunctionConfiguration", "DeleteFunction",
             "CreateFunctionUrlConfig", "PublishVersion", "PublishLayerVersion"]  # fmt: skip
@@ -233,6 +260,37 @@ FUZZED = settings(max_examples=400, deadline=None, derandomize=True,
 def test_requests_for_functions(target: Target, request: tuple[str, str, str, dict[str, str], bytes]) -> None:
     judge(target.ask(*request), request)
     target.check()
+
+
+@pytest.mark.slow
+@given(request=requests(SETTINGS))
+@FUZZED
+def test_requests_for_settings(target: Target, request: tuple[str, str, str, dict[str, str], bytes]) -> None:
+    target.fill()
+    judge(target.ask(*request), request)
+    target.check()
+
+
+FORM = st.dictionaries(
+    st.sampled_from(["RoleName", "PolicyName", "PolicyArn", "AssumeRolePolicyDocument", "PolicyDocument", "RoleArn",
+                     "Path", "RoleSessionName", "DurationSeconds", "Tags.member.1.Key", "TagKeys.member.1",
+                     "VersionId"]),
+    st.sampled_from(["r", "{}", "/", "arn:aws:iam::aws:policy/p", "arn:aws:iam::000000000000:policy/r", "900",
+                     "arn:aws:iam::000000000000:role/r", "v1", "\x00<&>"]) | st.text(max_size=8),
+)  # fmt: skip
+
+
+@given(st.sampled_from([*sorted(QUERIES), ("iam", "Nothing"), ("sns", "Publish")]), FORM, st.binary(max_size=20))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_forms_for_sts_and_iam(target: Target, operation: tuple[str, str], form: dict[str, str], noise: bytes) -> None:
+    service, action = operation
+    versions = {"sts": "2011-06-15", "iam": "2010-05-08"}
+    text = urlencode({"Action": action, "Version": versions.get(service, "1"), **form})
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    for body in (text.encode(), noise + text.encode(), noise):
+        status, answer, _ = target.ask("POST", "/", "", headers, body)
+        assert status < 500 or status == 501, (operation, form)
+        ElementTree.fromstring(answer)
 
 
 @pytest.mark.slow
@@ -267,4 +325,4 @@ def test_requests_for_logs_without_a_log_store(target: Target, name: str, docume
 
 def test_examples_reached_what_lies_behind_validation(target: Target) -> None:
     """A guard against a fuzz test that is refused at the door every time. Runs last."""
-    assert all(target.answered[name] for name in FREQUENT), target.answered
+    assert [name for name in (*FREQUENT, *SETTINGS) if not target.answered[name]] == []
