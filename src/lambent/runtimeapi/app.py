@@ -46,6 +46,10 @@ _ACCEPTED = (
 #: A body is read this far, so that what is over the limit can be told from what is not.
 BODY_LIMIT = limits.RESPONSE_PAYLOAD_BYTES
 
+#: What a guest says of itself stays in the story of its environment.
+MAX_NAME = 255  # that of a file
+MAX_CONTENT_TYPE = 1024
+
 #: The runtime's states in the words of the error messages.
 _STATE_WORDS = {
     State.ABSENT: "Terminated", State.STARTED: "Started", State.READY: "Ready", State.BUSY: "Running",
@@ -96,7 +100,7 @@ class RuntimeApi:
         #: the streamed response that began last
         self.stream: ResponseStream | None = None
         self._pending: dict[str, Request] = {}
-        #: what was delivered before the participant asked; at most one each
+        #: what was delivered to a participant that had hung up while it waited; it gets it when it asks again
         self._early: dict[str, bytes] = {}
         self._extensions: dict[str, str] = {}  # identifier -> participant
 
@@ -136,7 +140,7 @@ class RuntimeApi:
         if what != "response" or request.method != "POST" or not request.path.startswith(_INVOCATION):
             return None
         lifecycle = self._lifecycle
-        event = ResponseStarted(lifecycle.now(), request_id, headers.get("content-type", ""))
+        event = ResponseStarted(lifecycle.now(), request_id, _content_type(request, ""))
         if lifecycle.refusal(event) is not None:
             return None
         bandwidth = Bandwidth(lifecycle.now()) if self._limit_bandwidth else None
@@ -155,6 +159,10 @@ class RuntimeApi:
             request.respond_raw(_ACCEPTED, may_wait=True)
 
     def _next(self, request: Request, participant: str) -> None:
+        early = self._early.pop(participant, None)
+        if early is not None:
+            request.respond_raw(early)
+            return
         lifecycle = self._lifecycle
         event = NextRequested(lifecycle.now(), participant)
         refusal = lifecycle.refusal(event)
@@ -164,11 +172,9 @@ class RuntimeApi:
             else:
                 _refuse(request, 403, refusal, "State transition is not allowed")
             return
+        request.drop_body()
         self._pending[participant] = request
         lifecycle.feed(event)
-        early = self._early.pop(participant, None)
-        if early is not None:
-            self._answer(participant, early)
 
     def _response(self, request: Request, request_id: str) -> None:
         lifecycle = self._lifecycle
@@ -187,7 +193,7 @@ class RuntimeApi:
         if mode is not None and "lambda-runtime-function-error-type" in request.trailers:
             self._post(request, ErrorPosted(lifecycle.now(), request_id, error_of_trailers(request.trailers)))
             return
-        content_type = request.headers.get("content-type") or "application/json"
+        content_type = _content_type(request)
         outcome = Outcome(OutcomeKind.RESPONSE, request.body, content_type)
         event = ResponsePosted(lifecycle.now(), request_id, outcome)
         if not self._refused(request, event, "InvocationResponse"):
@@ -296,8 +302,9 @@ class RuntimeApi:
     def _register(self, request: Request) -> None:
         lifecycle = self._lifecycle
         name = request.headers.get("lambda-extension-name", "")
-        if not name:
-            _refuse(request, 403, "Extension.InvalidExtensionName", "Empty extension name")
+        if not name or len(name) > MAX_NAME:
+            what = "Empty extension name" if not name else "Extension name is too long"
+            _refuse(request, 403, "Extension.InvalidExtensionName", what)
             return
         try:
             wanted = msgspec.json.decode(request.body, type=_Registration)
@@ -343,13 +350,11 @@ class RuntimeApi:
             {"eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": deadline_ms}))
 
     def _hand(self, participant: str, message: bytes) -> None:
-        if participant in self._pending:
-            self._answer(participant, message)
-        else:
+        request = self._pending.pop(participant)
+        if request.gone:
             self._early[participant] = message
-
-    def _answer(self, participant: str, message: bytes) -> None:
-        self._pending.pop(participant).respond_raw(message)
+        else:
+            request.respond_raw(message)
 
     def forget(self) -> None:
         """The guest's processes are gone: nobody waits any more and every identifier is void."""
@@ -365,6 +370,7 @@ class _Registration(msgspec.Struct):
 
 _REGISTER_MESSAGES = {
     "Extension.RegistrationClosed": "Extension registration closed already",
+    "Extension.InvalidExtensionName": f"Extension name may not be {RUNTIME}",
     "Extension.InvalidExtensionState": "Extension with this name already registered",
     "Extension.TooManyExtensions": f"Extension limit ({limits.MAX_EXTENSIONS}) reached",
     "Extension.InvalidEventType": "SHUTDOWN event is not supported for internal extensions",
@@ -414,6 +420,12 @@ def _refuse_too_large(request: Request, limit_bytes: int) -> None:
 def _printable(text: str) -> str:
     """What a guest sent, fit for a log line and for JSON."""
     return "".join(char for char in text[:256] if char.isprintable())
+
+
+def _content_type(request: Request, default: str = "application/json") -> str:
+    """What the runtime calls its response. It goes to the caller and stays in the story, so it must be short."""
+    given = request.headers.get("content-type") or default
+    return given if len(given) <= MAX_CONTENT_TYPE else "application/octet-stream"
 
 
 def _is_uuid(text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_KNOWN = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
+_KNOWN = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]{1,255}")  # a bound is ours: it stands in logs and stories
 
 
 def function_error_type(header: str) -> str:

@@ -3,11 +3,16 @@
 It decides nothing. `feed` is synchronous: an event goes to the inbox, and unless a step is under way the inbox is
 drained, so that one step ends before the next begins, whoever feeds. Long effects are tasks that end by feeding an
 event. On the warm path there is no task and no future: three events, and one pass over their effects each.
+
+Whatever fails here, the host's fault or ours, becomes the event SandboxFailed after the step, and the other effects of
+the step are still performed: one of them may be somebody's answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import traceback
 from collections import deque
@@ -16,6 +21,7 @@ from typing import Any
 
 from lambent.clock import Clock
 from lambent.core import effects as do
+from lambent.core import outcomes
 from lambent.core.environment import Environment, Phase, State
 from lambent.core.events import (
     RUNTIME,
@@ -33,19 +39,22 @@ from lambent.core.events import (
 from lambent.core.model import ExitStatus, FunctionVersion, InitType, Invocation
 from lambent.core.subscription import Api, Subscription
 from lambent.http1 import Connection
+from lambent.http1_parse import Budget
 from lambent.runtimeapi.app import BODY_LIMIT, RuntimeApi
 from lambent.runtimes.prepared import BootstrapMissing
 from lambent.sandbox.base import Process, Sandbox, SandboxError
 from lambent.worker import reach
+from lambent.worker.alarm import Alarm
 from lambent.worker.base import Served
 from lambent.worker.chronicle import Chronicle
 from lambent.worker.parts import Parts
 
-SIGTERM = 15
-SIGKILL = 9
+_OUR_FAULT = "an internal error; the server's log has it"
 #: Open connections to one environment's Runtime API: enough for a runtime and ten extensions, and a bound for what a
-#: hostile guest can make us hold (each may bring a body of 6 MB).
+#: hostile guest can make us hold.
 CONNECTIONS = 20
+#: What they may make us hold together: a response that comes in, an event that is not read yet, and a bit.
+API_BYTES = 3 * BODY_LIMIT
 
 
 class Driver:
@@ -68,12 +77,13 @@ class Driver:
         self._api = RuntimeApi(self, limit_bandwidth=parts.limit_bandwidth)
         self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
+        self._budget = Budget(API_BYTES)
+        #: of the processes; a new one begins when all are killed, and what an earlier one still reports says nothing
+        self._generation = 0
         self._processes: dict[str, Process] = {}
-        self._inbox: deque[Event] = deque()
+        self._inbox: deque[tuple[Event, bool]] = deque()
         self._stepping = False
-        self._deadline: tuple[float, int] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._alarm = Alarm(self._loop, self._clock, self._deadline_passed)
         self._tasks: set[asyncio.Task[None]] = set()
 
     # What the Runtime API asks (runtimeapi.app.Lifecycle)
@@ -113,6 +123,10 @@ class Driver:
 
     # Events in, effects out
 
+    @property
+    def _gone(self) -> bool:
+        return self.machine.phase is Phase.GONE
+
     def start(self, invocation: Invocation | None) -> None:
         self.feed(Started(self.now(), invocation))
 
@@ -122,42 +136,63 @@ class Driver:
     def retire(self, reason: str, force: bool = False) -> None:
         self.feed(RetireRequested(self.now(), reason, force))
 
-    def feed(self, event: Event) -> None:
-        """Apply an event and perform what follows from it."""
-        self._inbox.append(event)
+    def feed(self, event: Event, late: bool = False) -> None:
+        """Apply an event and perform what follows from it. A `late` one is dropped if it is not possible any more."""
+        self._inbox.append((event, late))
         if self._stepping:
             return
         self._stepping = True
         try:
             while self._inbox:
-                for effect in self.machine.handle(self._inbox.popleft()):
-                    _PERFORM[type(effect)](self, effect)
-        except Exception as error:
-            self._broken(error)
+                self._step(*self._inbox.popleft())
         finally:
             self._stepping = False
 
-    def _broken(self, error: Exception) -> None:
-        """A fault of ours: loud, with the story; the environment is given up and whoever waits is answered."""
-        traceback.print_exc()
-        self._parts.complain(f"environment {self.id} is given up: {error!r}\n{self.machine.journal}")
-        self._inbox.clear()
-        if self.machine.phase is not Phase.GONE:
-            self._loop.call_soon(self._feed_late, SandboxFailed(self.now(), repr(error)))
+    def _step(self, event: Event, late: bool) -> None:
+        if late and self.machine.refusal(event) is not None:
+            return
+        if self._gone and isinstance(event, InvocationAssigned):
+            self._lose(event.invocation, "the execution environment has just ended")
+            return
+        try:
+            effects = self.machine.handle(event)
+        except Exception as error:
+            self._failed(error)
+            if isinstance(event, InvocationAssigned):
+                self._lose(event.invocation, _OUR_FAULT)
+            return
+        for effect in effects:
+            try:
+                _PERFORM[type(effect)](self, effect)
+            except Exception as error:
+                self._failed(error)
 
-    def _feed_late(self, event: Event) -> None:
-        """Feed what an effect led to, unless the environment has moved on meanwhile."""
-        if self.machine.phase is not Phase.GONE and self.machine.refusal(event) is None:
-            self.feed(event)
+    def _lose(self, invocation: Invocation, cause: str) -> None:
+        """Answer an invocation that the machine never had."""
+        self._parts.owner.replied(invocation, outcomes.platform_failed(cause), self._served())
+        invocation.payload = b""
+
+    def _failed(self, error: Exception) -> None:
+        """The environment is given up, once the step is over, and whoever waits is answered."""
+        cause = str(error)
+        if not isinstance(error, (SandboxError, OSError)):  # ours: loud, with the story
+            cause = _OUR_FAULT
+            traceback.print_exception(error)
+            self._parts.complain(f"environment {self.id} is given up: {error!r}\n{self.machine.journal}")
+        else:
+            self._parts.complain(f"environment {self.id}: {cause}")
+        self.feed(SandboxFailed(self.now(), cause), late=True)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
+        task = self._loop.create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _failed(self, error: Exception) -> None:
-        self._parts.complain(f"environment {self.id}: {error}")
-        self._feed_late(SandboxFailed(self.now(), str(error)))
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self._failed(error)
 
     # The sandbox and its processes
 
@@ -168,24 +203,26 @@ class Driver:
         parts = self._parts
         try:
             sandbox = await parts.create_sandbox(self.id, self.function, self._died)
-        except (SandboxError, OSError) as error:
+        except Exception as error:
             self._failed(error)
             parts.ended(self)
             return
         self.sandbox = sandbox
-        if self.machine.phase is Phase.GONE:
-            await sandbox.destroy("gone before it was made")
-            parts.ended(self)
+        if self._gone:
+            await self._take_away("gone before it was made")
             return
         self._server = await self._loop.create_server(self._connection, sock=sandbox.api_socket)
-        self._feed_late(SandboxCreated(self.now(), parts.extensions(self.function)))
+        if self._gone:
+            self._server.close()
+            return
+        self.feed(SandboxCreated(self.now(), parts.extensions(self.function)), late=True)
 
     def _died(self, reason: str) -> None:
         self._failed(SandboxError(reason))
 
     def _connection(self) -> Connection:
         connection = Connection(self._api.on_request, self._loop, BODY_LIMIT, self._connections.discard,
-                                self._stranger, timeout_s=None, streamed=self._api.streamed)
+                                self._stranger, timeout_s=None, budget=self._budget, streamed=self._api.streamed)
         self._connections.add(connection)
         return connection
 
@@ -210,67 +247,87 @@ class Driver:
     async def _run(self, participant: str) -> None:
         sandbox = self.sandbox
         assert sandbox is not None
+        generation = self._generation
+        process: Process | None = None
+        early: list[ExitStatus] = []  # it may end before we know its pid
+
+        def exited(exit: ExitStatus) -> None:
+            if process is None:
+                early.append(exit)
+            else:
+                self._exited(participant, process, exit, generation)
+
         try:
             spec = self._parts.process_spec(self.function, sandbox, self.chronicle.log_stream, participant,
                                             self.machine.init_type)
-            process = await sandbox.run(spec, lambda exit: self._exited(participant, exit))
+            process = await sandbox.run(spec, exited)
         except BootstrapMissing as missing:
-            self._feed_late(EntrypointMissing(self.now(), missing.candidates))
+            if generation == self._generation:
+                self.feed(EntrypointMissing(self.now(), missing.candidates), late=True)
             return
-        except (SandboxError, OSError) as error:
-            self._failed(error)
+        except SandboxError:
+            if generation != self._generation:
+                return  # killed before it had begun
+            raise
+        if self._gone:
+            os.close(process.stdout)
+            os.close(process.stderr)
             return
-        self._processes[participant] = process
         self.chronicle.listen(process, extension=participant != RUNTIME)
+        if early:
+            self._exited(participant, process, early[0], generation)
+        elif generation == self._generation:
+            self._processes[participant] = process
+        else:
+            sandbox.signal(process.pid, signal.SIGKILL)
 
-    def _exited(self, participant: str, exit: ExitStatus) -> None:
-        process = self._processes.pop(participant, None)
-        if process is not None:
-            self.chronicle.stop_listening(process)
-        if self.machine.phase is not Phase.GONE:
+    def _exited(self, participant: str, process: Process, exit: ExitStatus, generation: int) -> None:
+        self.chronicle.stop_listening(process)
+        if self._processes.get(participant) is process:
+            del self._processes[participant]
+        if generation == self._generation:
             self.feed(ProcessExited(self.now(), exit, participant))
 
     def _signal_runtime(self, effect: do.SignalRuntime) -> None:
         process = self._processes.get(RUNTIME)
         if process is not None and self.sandbox is not None:
-            self.sandbox.signal(process.pid, SIGKILL if effect.kill else SIGTERM)
+            self.sandbox.signal(process.pid, signal.SIGKILL if effect.kill else signal.SIGTERM)
 
     def _terminate(self, _: do.Terminate) -> None:
+        self._generation += 1
         self._spawn(self._kill())
 
     async def _kill(self) -> None:
         assert self.sandbox is not None
-        try:
-            await self.sandbox.kill()
-        except SandboxError as error:
-            self._failed(error)
-            return
+        await self.sandbox.kill()
         self._api.forget()
         self.chronicle.telemetry.clear()
         for connection in list(self._connections):
             connection.abort()
-        self._feed_late(ProcessesEnded(self.now()))
+        self.feed(ProcessesEnded(self.now()), late=True)
 
     def _destroy(self, effect: do.Destroy) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._parts.owner.gone(self.number)
+        self._generation += 1
+        self._alarm.end()
         if self.sandbox is not None:
             self._spawn(self._take_away(effect.reason))
         # else it is still being made, and `_create` takes it away
+        self._parts.owner.gone(self.number)
 
     async def _take_away(self, reason: str) -> None:
         assert self.sandbox is not None
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self._connections):
-            connection.abort()
-        await self.sandbox.destroy(reason)
-        for process in self._processes.values():
-            self.chronicle.stop_listening(process)
-        self._processes.clear()
-        self._parts.ended(self)
+        try:
+            if self._server is not None:
+                self._server.close()
+            for connection in list(self._connections):
+                connection.abort()
+            self._api.forget()
+            await self.sandbox.destroy(reason)
+            for process in self._processes.values():
+                self.chronicle.stop_listening(process)
+            self._processes.clear()
+        finally:
+            self._parts.ended(self)
 
     # The warm path
 
@@ -290,12 +347,14 @@ class Driver:
     def _open_stream(self, effect: do.OpenStream) -> None:
         stream = self._api.stream
         assert stream is not None  # its head is what led here
-        served = Served(self.id, self.invocations <= 1)
-        stream.sink = self._parts.owner.streaming(effect.invocation, effect.content_type, served, stream)
+        stream.sink = self._parts.owner.streaming(effect.invocation, effect.content_type, self._served(), stream)
+
+    def _served(self) -> Served:
+        return Served(self.id, self.invocations <= 1)
 
     def _reply(self, effect: do.Reply) -> None:
         invocation = effect.invocation
-        served = Served(self.id, self.invocations <= 1)
+        served = self._served()
         if invocation.reply_after_report:
             served.log_tail = self.chronicle.tail()
         if self.machine.runtime is State.RESPONDED and not self.machine.extensions:
@@ -309,17 +368,11 @@ class Driver:
         assert self.sandbox is not None
         if self.chronicle.telemetry.active:
             self.chronicle.telemetry.pause()
-        try:
-            self.sandbox.freeze()
-        except SandboxError as error:
-            self._failed(error)
+        self.sandbox.freeze()
 
     def _thaw(self, _: do.Thaw) -> None:
         assert self.sandbox is not None
-        try:
-            self.sandbox.thaw()
-        except SandboxError as error:
-            self._failed(error)
+        self.sandbox.thaw()
         if self.chronicle.telemetry.active:
             self.chronicle.telemetry.resume()
 
@@ -333,33 +386,14 @@ class Driver:
     def _announce_init_failed(self, _: do.AnnounceInitFailed) -> None:
         self._parts.owner.init_failed(self.number)
 
-    # Deadlines: one timer, pushed back lazily, since nearly every deadline is cleared long before it passes
-
     def _set_deadline(self, effect: do.SetDeadline) -> None:
-        self._deadline = (effect.deadline, effect.epoch)
-        if self._timer is None or self._timer_at > effect.deadline:
-            self._arm(effect.deadline)
+        self._alarm.set(effect.deadline, effect.epoch)
 
     def _clear_deadline(self, _: do.ClearDeadline) -> None:
-        self._deadline = None
+        self._alarm.clear()
 
-    def _arm(self, at: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = self._loop.call_later(max(0.0, at - self._clock.monotonic()), self._timer_fired)
-
-    def _timer_fired(self) -> None:
-        self._timer = None
-        if self._deadline is None:
-            return
-        deadline, epoch = self._deadline
-        now = self.now()
-        if now < deadline:
-            self._arm(deadline)
-        else:
-            self._deadline = None
-            self.feed(DeadlinePassed(now, epoch))
+    def _deadline_passed(self, at: float, epoch: int) -> None:
+        self.feed(DeadlinePassed(at, epoch))
 
     # Records
 

@@ -71,6 +71,8 @@ class LocalWorker:
     def _ended(self, driver: Driver) -> None:
         if self._drivers.pop(driver.number, None) is None:
             return
+        if not self._drivers:
+            self._empty.set()
         function = driver.function
         self._parts.packages.references.release(names_of(function.code_sha256, function.layers))
         driver.chronicle.close()
@@ -78,8 +80,6 @@ class LocalWorker:
         self._past[driver.id] = self._render(driver)
         while len(self._past) > STORIES_KEPT:
             self._past.popitem(last=False)
-        if not self._drivers:
-            self._empty.set()
 
     # What people see
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lambent.clock import Clock
 from lambent.core.events import RUNTIME
 from lambent.core.model import FunctionVersion, InitType
+from lambent.errors import ApiError
 from lambent.runtimeapi.peer import PeerLookup
 from lambent.runtimes.catalog import RuntimeUnavailable
 from lambent.runtimes.preparation import Runtimes
@@ -43,8 +44,11 @@ class Parts:
     async def create_sandbox(self, environment_id: str, function: FunctionVersion,
                              on_death: Callable[[str], None]) -> Sandbox:
         """A sandbox with this function's code, layers, interpreter and runtime. Raises SandboxError or OSError."""
-        task = await self.packages.unpack(function.code_sha256)
-        opt = await self.packages.opt(function.layers)
+        try:
+            task = await self.packages.unpack(function.code_sha256)
+            opt = await self.packages.opt(function.layers)
+        except ApiError as error:  # it could be unpacked before: the blob has been spoilt since
+            raise SandboxError(error.message) from None
         runtime = await self._runtime(function)
         spec = layout.sandbox_spec(environment_id, function, runtime, task, opt, self.network)
         return await self.backend.create(spec, on_death)
@@ -57,13 +61,16 @@ class Parts:
             raise SandboxError(str(error)) from None
 
     def extensions(self, function: FunctionVersion) -> tuple[str, ...]:
-        """External extensions to launch: the executable files in /opt/extensions, by name."""
+        """External extensions to launch: the executable files in /opt/extensions, by name. Raises SandboxError."""
         opt = self.packages.opt_path(function.layers)
         folder = opt / "extensions" if opt is not None else None
         if folder is None or not folder.is_dir():
             return ()
         with os.scandir(folder) as found:
-            return tuple(sorted(entry.name for entry in found if entry.is_file() and entry.stat().st_mode & 0o111))
+            names = sorted(entry.name for entry in found if entry.is_file() and entry.stat().st_mode & 0o111)
+        if RUNTIME in names:
+            raise SandboxError(f"a layer holds an extension of the name {RUNTIME}, which the runtime has")
+        return tuple(names)
 
     def process_spec(self, function: FunctionVersion, sandbox: Sandbox, log_stream: str,
                      participant: str, init_type: InitType) -> ProcessSpec:

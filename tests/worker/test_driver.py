@@ -1,0 +1,590 @@
+"""One environment from its first process to its end, with scripted guests on real Runtime API sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from fakes import Api, FakeHost, FakeSandbox, Guest, function, invocation, obliging, request, until
+
+from lambent.core.environment import Phase
+from lambent.core.events import ProcessesEnded
+from lambent.core.model import ExitStatus, InitType, Invocation, OutcomeKind
+from lambent.runtimeapi.app import BODY_LIMIT
+from lambent.sandbox.base import SandboxError
+from lambent.worker.driver import CONNECTIONS, Driver
+
+
+class Stage:
+    """A driver on a fake host."""
+
+    def __init__(self, host: FakeHost, init_type: InitType = "on-demand", timeout_s: float = 3.0) -> None:
+        self.host = host
+        self.driver = Driver(7, "env-7", function(), host.parts(), init_type)
+        self.driver.machine.timeout_s = timeout_s
+
+    @property
+    def sandbox(self) -> FakeSandbox:
+        return self.host.sandboxes[0]
+
+    @property
+    def phase(self) -> Phase:
+        return self.driver.machine.phase
+
+    def start(self, first: Invocation | None) -> None:
+        self.driver.start(first)
+
+    async def reply(self, number: int = 1) -> tuple[OutcomeKind, str, bytes]:
+        """Kind, error type and payload of the n-th reply, once it is there."""
+        await until(lambda: len(self.host.replies) >= number)
+        _, outcome, payload, _ = self.host.replies[number - 1]
+        return outcome.kind, outcome.error_type, payload
+
+    async def serve(self, *request_ids: str) -> None:
+        """Have these invocations served, one after the other, until the environment is idle again."""
+        for request_id in request_ids:
+            before = self.host.happened.count("idle")
+            if self.phase is Phase.INIT:
+                self.start(invocation(request_id))
+            else:
+                self.driver.assign(invocation(request_id))
+            await until(lambda: self.host.happened.count("idle") > before)  # noqa: B023
+
+    async def ended(self) -> None:
+        await until(lambda: "ended" in self.host.happened)
+
+
+@asynccontextmanager
+async def stage(*guests: Guest, init_type: InitType = "on-demand", timeout_s: float = 3.0,
+                **options: Any) -> AsyncIterator[Stage]:
+    """Afterwards the environment has ended, and left no task, connection or charge behind."""
+    before = asyncio.all_tasks()
+    host = FakeHost(list(guests) or [obliging], **options)
+    made = Stage(host, init_type, timeout_s)
+    try:
+        yield made
+    finally:
+        for gate in [host.create_gate, *host.sandbox_gates.values()]:
+            if gate is not None:
+                gate.set()
+        made.driver.retire("test over", force=True)
+        await made.ended()
+    await until(lambda: not made.driver._connections and asyncio.all_tasks() <= before)
+    assert host.happened.count("gone") == host.happened.count("ended") == 1
+    assert made.driver._budget.held == 0
+    assert all(sandbox.dead for sandbox in host.sandboxes)
+
+
+async def silent(api: Api) -> ExitStatus:
+    """Takes one invocation and never answers."""
+    await api.next()
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def crashing(api: Api) -> ExitStatus:
+    await api.next()
+    api.print("about to crash")
+    return ExitStatus(code=3)
+
+
+async def stillborn(api: Api) -> ExitStatus:
+    api.print("no handler")
+    return ExitStatus(code=1)
+
+
+# Serving
+
+
+async def test_cold_then_warm_invocation_in_the_same_process() -> None:
+    async with stage() as made:
+        await made.serve("r1", "r2")
+        assert [(reply[0], reply[2], reply[3].cold) for reply in made.host.replies] == [
+            ("r1", b'"ok"', True), ("r2", b'"ok"', False)]  # fmt: skip
+        assert made.sandbox.log == ["run", "limit_cpu", "memory_peak", "freeze", "thaw", "memory_peak", "freeze"]
+        assert made.host.happened == ["settling", "replied r1", "idle", "settling", "replied r2", "idle"]
+
+
+async def test_nothing_of_an_invocation_is_kept_once_it_is_answered() -> None:
+    async with stage() as made:
+        first = invocation(payload=b"[1]")
+        made.start(first)
+        await made.reply()
+        assert (first.payload, made.host.replies[0][1].payload) == (b"", b"")
+
+
+async def test_provisioned_environment_is_idle_before_anybody_asks() -> None:
+    async with stage(init_type="provisioned-concurrency") as made:
+        made.start(None)
+        await until(lambda: made.host.happened == ["idle"])
+        await made.serve("r1")
+        assert made.host.replies[0][3].cold
+
+
+async def test_caller_who_wants_the_log_gets_what_was_printed_before_end_and_report() -> None:
+    async def talking(api: Api) -> ExitStatus:
+        request_id = await api.next()
+        api.print("hello")
+        await api.respond(request_id)
+        return await obliging(api)
+
+    async with stage(talking) as made:
+        made.start(invocation(tail=True))
+        await made.reply()
+        tail = made.host.replies[0][3].log_tail.decode()
+        assert [line.split()[0] for line in tail.splitlines()] == ["INIT_START", "START", "hello", "END", "REPORT"]
+
+
+# What the guest does wrong
+
+
+async def test_timeout_ends_the_processes_keeps_the_sandbox_and_says_so() -> None:
+    async with stage(silent, obliging, timeout_s=0.05) as made:
+        made.start(invocation())
+        kind, error_type, payload = await made.reply()
+        assert (kind, error_type) == (OutcomeKind.FUNCTION_ERROR, "Sandbox.Timedout")
+        assert b"Task timed out after 0.05 seconds" in payload
+        await made.serve("r2")
+        assert (await made.reply(2))[2] == b'"ok"'
+        assert len(made.host.sandboxes) == 1 and made.sandbox.log.count("run") == 2
+
+
+async def test_answer_that_comes_after_the_timeout_is_refused() -> None:
+    answers: list[int] = []
+
+    async def late(api: Api) -> ExitStatus:
+        request_id = await api.next()
+        await until(lambda: "kill" in made.sandbox.log)
+        answers.append(await api.respond(request_id))
+        made.host.sandbox_gates["kill"].set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with stage(late, timeout_s=0.05, sandbox_gates={"kill": asyncio.Event()}) as made:
+        made.start(invocation())
+        assert (await made.reply())[1] == "Sandbox.Timedout"
+        assert answers == [403]
+        assert len(made.host.replies) == 1
+
+
+async def test_crash_is_answered_after_the_reset_and_the_next_invocation_starts_a_process() -> None:
+    async with stage(crashing, obliging) as made:
+        made.start(invocation())
+        assert (await made.reply())[1] == "Runtime.ExitError"
+        assert made.host.happened == ["idle", "replied r1"]
+        report = next(i for i, line in enumerate(made.host.lines) if line.startswith("REPORT"))
+        assert "about to crash\n" in made.host.lines[:report]
+        await made.serve("r2")
+        assert (await made.reply(2))[2] == b'"ok"'
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["after", "before"])
+async def test_process_that_ends_in_init_after_or_before_its_pid_is_known_is_run_again_and_reported(held: bool) -> None:
+    gate = asyncio.Event()
+
+    async def ends(api: Api) -> ExitStatus:
+        asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, gate.set)
+        return await stillborn(api)
+
+    async with stage(ends, sandbox_gates={"run": gate} if held else {}) as made:
+        made.start(invocation())
+        assert (await made.reply())[1] == "Runtime.ExitError"
+        assert made.sandbox.log.count("run") == 2
+        assert made.host.lines.count("no handler\n") == 2
+        kinds = [line.split()[0] for line in made.host.lines if line != "no handler\n"]
+        assert kinds == ["INIT_START", "INIT_REPORT", "INIT_REPORT", "START", "END", "REPORT"]
+        assert made.host.lines.index("no handler\n") == 1 and made.host.lines[3] == "no handler\n"
+        assert made.driver._processes == {} and made.driver.chronicle._captures == {}
+
+
+async def test_init_error_is_the_answer_of_the_invocation_that_repeats_init() -> None:
+    async def failing(api: Api) -> ExitStatus:
+        body = json.dumps({"errorType": "Boom", "errorMessage": "no"}).encode()
+        answer = await api.call("POST", "runtime/init/error", body, Lambda_Runtime_Function_Error_Type="Runtime.Boom")
+        assert answer[0] == 202
+        return ExitStatus(code=1)
+
+    async with stage(failing) as made:
+        made.start(invocation())
+        kind, error_type, payload = await made.reply()
+        assert (kind, error_type) == (OutcomeKind.FUNCTION_ERROR, "Runtime.Boom")
+        assert json.loads(payload)["errorType"] == "Boom"
+
+
+async def test_missing_bootstrap_is_answered() -> None:
+    async with stage(bootstrap_missing=True) as made:
+        made.start(invocation())
+        assert (await made.reply())[1] == "Runtime.InvalidEntrypoint"
+
+
+async def test_provisioned_environment_whose_init_fails_tells_its_owner_and_ends() -> None:
+    async with stage(stillborn, init_type="provisioned-concurrency") as made:
+        made.start(None)
+        await made.ended()
+        assert made.host.happened == ["init failed", "gone", "ended"]
+
+
+async def test_process_that_ends_while_the_environment_is_idle_is_replaced_when_it_is_needed() -> None:
+    leave = asyncio.Event()
+
+    async def leaving(api: Api) -> ExitStatus:
+        await api.respond(await api.next())
+        await api.send(request("GET", "runtime/invocation/next"))
+        await leave.wait()
+        return ExitStatus(signal=9)
+
+    async with stage(leaving, obliging) as made:
+        await made.serve("r1")
+        leave.set()
+        await until(lambda: made.host.happened.count("idle") == 2)
+        await made.serve("r2")
+        assert (await made.reply(2))[2] == b'"ok"'
+
+
+async def test_runtime_that_hung_up_while_it_waited_gets_its_invocation_when_it_asks_again() -> None:
+    asked_again = asyncio.Event()
+
+    async def impatient(api: Api) -> ExitStatus:
+        first = api.another()
+        await first.send(request("GET", "runtime/invocation/next"))
+        await until(lambda: made.host.happened == ["idle"])
+        first.hang_up()
+        await asked_again.wait()
+        return await obliging(api)
+
+    async with stage(impatient, init_type="provisioned-concurrency") as made:
+        made.start(None)
+        await until(lambda: made.host.happened == ["idle"] and not made.driver._connections)
+        made.driver.assign(invocation())
+        asked_again.set()
+        assert (await made.reply())[2] == b'"ok"'
+
+
+async def test_of_two_connections_that_ask_for_work_the_later_gets_it() -> None:
+    async def doubling(api: Api) -> ExitStatus:
+        first = api.another()
+        await first.send(request("GET", "runtime/invocation/next"))
+        await until(lambda: made.host.happened == ["idle"])
+        return await obliging(api)
+
+    async with stage(doubling, init_type="provisioned-concurrency") as made:
+        made.start(None)
+        await until(lambda: made.host.happened == ["idle"] and len(made.driver._connections) == 2)
+        await asyncio.sleep(0.01)  # the second request is read
+        await made.serve("r1")
+        assert (await made.reply())[2] == b'"ok"'
+
+
+async def test_request_that_a_killed_process_had_sent_is_not_taken_for_one_of_its_successor() -> None:
+    async def pipelining(api: Api) -> ExitStatus:
+        request_id = await api.next()
+        # A second one waits behind a first that is not answered before the end.
+        await api.send(request("GET", "runtime/invocation/next"))
+        await api.send(request("GET", "runtime/invocation/next"))
+        await asyncio.Event().wait()
+        raise AssertionError(request_id)
+
+    async with stage(pipelining, obliging, timeout_s=0.05) as made:
+        made.start(invocation())
+        assert (await made.reply())[1] == "Sandbox.Timedout"
+        made.driver.machine.timeout_s = 3.0
+        await made.serve("r2")
+        assert (await made.reply(2))[2] == b'"ok"'
+
+
+# Extensions
+
+
+async def register(api: Api, name: str, *events: str) -> str:
+    status, headers, body = await api.call("POST", "extension/register", json.dumps({"events": events}).encode(),
+                                           Lambda_Extension_Name=name)
+    assert status == 200, body
+    return headers["lambda-extension-identifier"]
+
+
+async def test_identifier_of_an_extension_is_void_after_a_reset_and_its_name_may_be_registered_anew() -> None:
+    identifiers: list[str] = []
+    refused: list[bytes] = []
+
+    async def extended(api: Api) -> ExitStatus:
+        side = api.another()
+        if identifiers:
+            answer = await side.call("GET", "extension/event/next", Lambda_Extension_Identifier=identifiers[0])
+            refused.append(answer[2])
+        identifiers.append(await register(side, "inner", "INVOKE"))
+        await side.send(request("GET", "extension/event/next", Lambda_Extension_Identifier=identifiers[-1]))
+        request_id = await api.next()
+        if len(identifiers) == 1:
+            return ExitStatus(code=1)
+        await side.answer()
+        await side.send(request("GET", "extension/event/next", Lambda_Extension_Identifier=identifiers[-1]))
+        await api.respond(request_id)
+        await api.next()
+        raise AssertionError
+
+    async with stage(extended) as made:
+        made.start(invocation())
+        assert (await made.reply())[1] == "Runtime.ExitError"
+        await made.serve("r2")
+        assert (await made.reply(2))[2] == b'"ok"'
+        assert b"Extension.UnknownExtensionIdentifier" in refused[0]
+
+
+async def test_external_extension_is_told_of_the_shutdown_and_the_runtime_gets_sigterm() -> None:
+    told: list[dict[str, Any]] = []
+
+    async def external(api: Api) -> ExitStatus:
+        identifier = await register(api, "ext", "SHUTDOWN")
+        answer = await api.call("GET", "extension/event/next", Lambda_Extension_Identifier=identifier)
+        told.append(json.loads(answer[2]))
+        return ExitStatus(code=0)
+
+    async def runtime(api: Api) -> ExitStatus:
+        await api.send(request("GET", "runtime/invocation/next"))
+        await until(lambda: 15 in made.sandbox.signals)
+        return ExitStatus(code=0)
+
+    async with stage(external, runtime, init_type="provisioned-concurrency", extension_names=("ext",)) as made:
+        made.start(None)
+        await until(lambda: made.host.happened == ["idle"])
+        made.driver.retire("idle")
+        await made.ended()
+        assert [(event["eventType"], event["shutdownReason"]) for event in told] == [("SHUTDOWN", "spindown")]
+
+
+# Retirement
+
+
+async def test_retiring_an_idle_environment_destroys_its_sandbox_with_the_reason() -> None:
+    async with stage() as made:
+        await made.serve("r1")
+        made.driver.retire("age")
+        await made.ended()
+        assert made.sandbox.log[-2:] == ["kill", "destroy: age"]
+        made.driver.retire("age")  # again, too late: nothing happens
+
+
+async def test_retirement_while_the_sandbox_is_made_takes_it_away_unused() -> None:
+    async with stage(create_gate=asyncio.Event(), init_type="provisioned-concurrency") as made:
+        made.start(None)
+        made.driver.retire("not wanted")
+        assert made.host.create_gate is not None
+        made.host.create_gate.set()
+        await made.ended()
+        assert made.sandbox.log == ["kill", "destroy: not wanted"]
+
+
+async def test_forced_retirement_while_the_sandbox_is_made_answers_whoever_waits() -> None:
+    async with stage(create_gate=asyncio.Event()) as made:
+        made.start(invocation())
+        made.driver.retire("stopping", force=True)
+        assert (await made.reply())[:2] == (OutcomeKind.PLATFORM_ERROR, "stopping")
+        assert made.host.create_gate is not None
+        made.host.create_gate.set()
+        await made.ended()
+
+
+async def test_retirement_while_a_process_is_being_started_ends_it() -> None:
+    async with stage(sandbox_gates={"run": asyncio.Event()}, init_type="provisioned-concurrency") as made:
+        made.start(None)
+        await until(lambda: made.host.sandboxes != [] and "run" in made.sandbox.log)
+        made.driver.retire("not wanted")
+        await made.ended()
+        assert made.host.complaints == []
+
+
+# What the host does wrong
+
+
+@pytest.mark.parametrize("error", [SandboxError("no memory"), OSError("no space"), RuntimeError("a bug")])
+async def test_sandbox_that_cannot_be_made_is_answered_with_its_cause_and_leaves_nothing(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with stage(create_error=error) as made:
+        made.start(invocation())
+        kind, cause, _ = await made.reply()
+        assert kind is OutcomeKind.PLATFORM_ERROR
+        ours = isinstance(error, RuntimeError)
+        assert cause == ("an internal error; the server's log has it" if ours else str(error))
+        await made.ended()
+        assert made.host.happened == ["replied r1", "gone", "ended"]
+        assert made.host.complaints
+    assert ("a bug" in capsys.readouterr().err) is ours
+
+
+@pytest.mark.parametrize("error", [SandboxError("it cannot"), RuntimeError("a bug")])
+@pytest.mark.parametrize(("method", "replies"), [
+    ("run", ["platform_error"]),
+    ("limit_cpu", ["platform_error"]),
+    ("memory_peak", ["response"]),
+    ("freeze", ["response"]),
+    ("thaw", ["response", "platform_error"]),
+])  # fmt: skip
+async def test_whatever_fails_everybody_is_answered_and_the_sandbox_goes(method: str, replies: list[str],
+                                                                         error: Exception) -> None:
+    async with stage(sandbox_fails={method: error}) as made:
+        made.start(invocation())
+        if len(replies) == 2:
+            await until(lambda: made.phase is Phase.IDLE)
+            made.driver.assign(invocation("r2"))
+        await made.ended()
+        assert [reply[1].kind.value for reply in made.host.replies] == replies
+        assert made.sandbox.log[-1].startswith("destroy: ")
+
+
+async def test_kill_that_fails_still_answers_and_destroys() -> None:
+    async with stage(silent, timeout_s=0.05, sandbox_fails={"kill": SandboxError("it cannot")}) as made:
+        made.start(invocation())
+        assert (await made.reply())[1] == "Sandbox.Timedout"
+        await made.ended()
+        assert made.sandbox.log[-1] == "destroy: it cannot"
+
+
+async def test_invocation_that_is_assigned_while_the_freeze_fails_is_answered() -> None:
+    async with stage(sandbox_fails={"freeze": SandboxError("it cannot")}) as made:
+        made.host.on_idle = lambda: made.driver.assign(invocation("r2"))
+        made.start(invocation())
+        await made.ended()
+        assert [(reply[0], reply[1].kind.value) for reply in made.host.replies] == [
+            ("r1", "response"), ("r2", "platform_error")]  # fmt: skip
+
+
+async def test_log_that_cannot_be_written_costs_nobody_an_answer() -> None:
+    async with stage(log_error=OSError("disk full")) as made:
+        made.start(invocation(tail=True))
+        assert (await made.reply())[2] == b'"ok"'
+        await made.ended()
+
+
+@pytest.mark.parametrize("moment", ["init", "invoke", "idle", "kill"])
+async def test_sandbox_that_dies_by_itself_answers_whoever_waits_and_is_destroyed_once(moment: str) -> None:
+    waiting = asyncio.Event()
+
+    async def stuck(api: Api) -> ExitStatus:
+        if moment != "init":
+            request_id = await api.next()
+            if moment == "idle":
+                await api.respond(request_id)
+                await api.next()
+        waiting.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    gates = {"kill": asyncio.Event()}
+    async with stage(stuck, timeout_s=0.05 if moment == "kill" else 3.0, sandbox_gates=gates) as made:
+        made.start(invocation())
+        if moment == "idle":
+            await until(lambda: made.phase is Phase.IDLE)
+        elif moment == "kill":
+            await until(lambda: made.host.sandboxes != [] and "kill" in made.sandbox.log)
+        else:
+            await waiting.wait()
+        made.sandbox.die()
+        gates["kill"].set()
+        await made.ended()
+        expected = {"idle": "response", "kill": "function_error"}.get(moment, "platform_error")
+        assert [reply[1].kind.value for reply in made.host.replies] == [expected]
+        assert [entry for entry in made.sandbox.log if entry.startswith("destroy")] == [
+            "destroy: process 1 of the sandbox ended"]  # fmt: skip
+
+
+async def test_event_that_the_machine_cannot_have_is_loud_and_ends_the_environment(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with stage() as made:
+        await made.serve("r1")
+        made.driver.feed(ProcessesEnded(made.driver.now()))
+        made.driver.assign(invocation("r2"))
+        assert (await made.reply(2))[0] is OutcomeKind.PLATFORM_ERROR
+        assert "is given up" in made.host.complaints[0]
+        assert "ProcessesEnded" not in made.host.replies[1][1].error_type  # the story is not for callers
+    assert "IllegalEvent" in capsys.readouterr().err
+
+
+async def test_second_invocation_for_a_busy_environment_is_answered_although_it_is_our_fault() -> None:
+    async with stage(silent) as made:
+        made.start(invocation())
+        await until(lambda: made.phase is Phase.INVOKE)
+        made.driver.assign(invocation("r2"))
+        await made.ended()
+        assert sorted(reply[0] for reply in made.host.replies) == ["r1", "r2"]
+
+
+# What a hostile guest tries
+
+
+async def test_connections_of_a_guest_are_bounded() -> None:
+    alive: list[int] = []
+
+    async def greedy(api: Api) -> ExitStatus:
+        await api.connect()
+        others = [api.another() for _ in range(CONNECTIONS + 4)]
+        for other in others:
+            await other.connect()
+        for other in others:
+            try:
+                alive.append((await other.call("GET", "ping"))[0])
+            except (ConnectionError, asyncio.IncompleteReadError):
+                alive.append(0)
+        for other in others:
+            other.hang_up()
+        return await obliging(api)
+
+    async with stage(greedy) as made:
+        await made.serve("r1")
+        assert (alive.count(200), alive.count(0)) == (CONNECTIONS - 1, 5)
+
+
+async def test_bodies_that_are_never_finished_take_only_so_much() -> None:
+    last: list[int] = []
+
+    async def hoarding(api: Api) -> ExitStatus:
+        others = [api.another() for _ in range(6)]
+        for other in others:
+            await other.send(request("POST", "runtime/init/error", b"x" * BODY_LIMIT)[:-1])
+        last.append((await others[-1].answer())[0])
+        assert made.driver._budget.held <= made.driver._budget.limit
+        for other in others:
+            other.hang_up()
+        return await obliging(api)
+
+    async with stage(hoarding) as made:
+        await made.serve("r1")
+        assert last == [503]
+
+
+async def test_frozen_guest_with_half_a_request_can_be_thawed_and_ended() -> None:
+    async def halting(api: Api) -> ExitStatus:
+        half = api.another()
+        await half.send(request("POST", "runtime/init/error", b"x" * 1000)[:-1])
+        while True:
+            await api.respond(await api.next())
+
+    async with stage(halting) as made:
+        await made.serve("r1", "r2")
+        made.driver.retire("age")
+        await made.ended()
+
+
+async def test_connection_of_another_user_is_refused() -> None:
+    class Peers:
+        def uid(self, peer: tuple[str, int], own: tuple[str, int]) -> int:
+            return 1001
+
+    pinged = asyncio.Event()
+
+    async def foreign(api: Api) -> ExitStatus:
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await api.call("GET", "ping")
+        pinged.set()
+        return ExitStatus(code=0)
+
+    async with stage(foreign, guest_uid=1002) as made:
+        made.driver._parts.peers = Peers()  # type: ignore[assignment]
+        made.start(invocation())
+        await pinged.wait()
+        assert (await made.reply())[1] == "Runtime.ExitError"
