@@ -156,7 +156,7 @@ class Subscriber:
                 async with asyncio.timeout(ATTEMPT_S):
                     await send(batch)
                 return
-            except (OSError, ValueError, EOFError, TimeoutError):
+            except (OSError, ValueError, EOFError, TimeoutError, asyncio.LimitOverrunError):
                 self._close_stream()
                 if self._thawed.is_set():  # else it could not answer
                     failures += 1

@@ -1,0 +1,231 @@
+"""Delivery to a subscriber that is well, slow, broken or frozen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from lambent.clock import Clock
+from lambent.core.subscription import Subscription
+from lambent.telemetry import delivery
+from lambent.telemetry.delivery import Subscriber
+from lambent.telemetry.events import Telemetry
+
+
+class Listener:
+    """An HTTP listener that answers as it is told and keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.batches: asyncio.Queue[list[Any]] = asyncio.Queue()
+        self.requests = 0
+        self.statuses: list[int] = []  #: for the next requests; 200 when empty
+        self.held: asyncio.Event | None = None  #: answers wait for it
+        self.port = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            length = int(head.lower().partition("content-length: ")[2].partition("\r\n")[0])
+            batch = json.loads(await reader.readexactly(length))
+            self.requests += 1
+            if self.held is not None:
+                await self.held.wait()
+            status = self.statuses.pop(0) if self.statuses else 200
+            writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\nOK".encode())
+            await writer.drain()
+            if status == 200:
+                self.batches.put_nowait(batch)
+        except OSError:
+            pass  # the other end gave up
+        finally:
+            writer.close()
+
+    async def connect(self, port: int) -> socket.socket:
+        made = socket.socket()
+        made.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", port))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    async def next(self) -> list[Any]:
+        async with asyncio.timeout(5):
+            return await self.batches.get()
+
+
+@asynccontextmanager
+async def listening() -> AsyncIterator[Listener]:
+    listener = Listener()
+    server = await asyncio.start_server(listener.serve, "127.0.0.1", 0)
+    listener.port = server.sockets[0].getsockname()[1]
+    try:
+        yield listener
+    finally:
+        server.close()
+
+
+def wanted(listener: Listener, *, items: int = 1000, size: int = 262_144, timeout_s: float = 30.0) -> Subscription:
+    return Subscription("telemetry", "2022-07-01", ("platform", "function"), items, size, timeout_s, "HTTP",
+                        listener.port)
+
+
+def subscriber(listener: Listener, subscription: Subscription) -> Subscriber:
+    return Subscriber(subscription, listener.connect, Clock())
+
+
+async def test_events_are_gathered_until_there_are_enough() -> None:
+    async with listening() as listener:
+        one = subscriber(listener, wanted(listener, items=3))
+        for number in range(4):
+            one.offer(b"%d" % number)
+        assert await listener.next() == [0, 1, 2]
+        one.flush()
+        assert await listener.next() == [3]
+        one.close()
+
+
+async def test_events_are_gathered_until_they_are_large_enough() -> None:
+    async with listening() as listener:
+        one = subscriber(listener, wanted(listener, size=100))
+        one.offer(json.dumps("x" * 60).encode())
+        one.offer(json.dumps("y" * 60).encode())
+        assert await listener.next() == ["x" * 60]
+        one.flush()
+        assert await listener.next() == ["y" * 60]
+        one.close()
+
+
+async def test_events_are_sent_when_their_time_is_over() -> None:
+    async with listening() as listener:
+        one = subscriber(listener, wanted(listener, timeout_s=0.03))
+        one.offer(b"1")
+        one.offer(b"2")
+        assert await listener.next() == [1, 2]
+        one.close()
+
+
+async def test_refused_batch_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "BACKOFF_S", 0.001)
+    async with listening() as listener:
+        listener.statuses = [500, 503]
+        one = subscriber(listener, wanted(listener))
+        one.offer(b"1")
+        one.flush()
+        assert await listener.next() == [1]
+        assert listener.requests == 3
+        one.close()
+
+
+async def test_batch_that_is_never_taken_is_dropped_and_confessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "BACKOFF_S", 0.001)
+    async with listening() as listener:
+        listener.statuses = [500] * delivery.ATTEMPTS
+        one = subscriber(listener, wanted(listener, timeout_s=0.03))
+        one.offer(b"11")
+        one.offer(b"22")
+        while listener.requests < delivery.ATTEMPTS:
+            await asyncio.sleep(0.001)
+        one.offer(b"33")
+        confession, event = await listener.next()
+        assert event == 33
+        assert confession["type"] == "platform.logsDropped"
+        assert (confession["record"]["droppedRecords"], confession["record"]["droppedBytes"]) == (2, 4)
+        one.close()
+
+
+async def test_slow_subscriber_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "QUEUE_BYTES", 50)
+    async with listening() as listener:
+        listener.held = asyncio.Event()
+        one = subscriber(listener, wanted(listener, timeout_s=0.03))
+        for _ in range(30):
+            one.offer(b"12345")
+        one.flush()
+        while not listener.requests:
+            await asyncio.sleep(0.001)
+        listener.held.set()
+        confession, *events = await listener.next()
+        assert events == [12345] * 10
+        assert confession["record"]["droppedRecords"] == 20
+        one.close()
+
+
+async def test_nothing_is_sent_while_frozen_and_what_is_due_right_after() -> None:
+    async with listening() as listener:
+        one = subscriber(listener, wanted(listener, timeout_s=0.02))
+        one.pause()
+        one.offer(b"1")
+        one.flush()
+        await asyncio.sleep(0.05)
+        assert listener.requests == 0
+        one.resume()
+        assert await listener.next() == [1]
+        one.close()
+
+
+async def test_batch_that_a_freeze_interrupts_is_not_held_against_the_subscriber(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery, "ATTEMPT_S", 0.2)
+    monkeypatch.setattr(delivery, "BACKOFF_S", 0.001)
+    async with listening() as listener:
+        listener.held = asyncio.Event()
+        one = subscriber(listener, wanted(listener))
+        one.offer(b"1")
+        one.flush()
+        while not listener.requests:
+            await asyncio.sleep(0.001)
+        one.pause()
+        await asyncio.sleep(0.8)  # longer than all attempts together
+        assert listener.requests == 1
+        listener.held.set()
+        one.resume()
+        assert 1 in await listener.next()
+        one.close()
+
+
+@pytest.mark.parametrize("answer", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 302 Found\r\n\r\n", b"x" * 100_000])
+async def test_odd_answers_are_failures_and_nothing_more(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "BACKOFF_S", 0.001)
+    asked = asyncio.Semaphore(0)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+        asked.release()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    listener = Listener()
+    listener.port = server.sockets[0].getsockname()[1]
+    one = subscriber(listener, wanted(listener))
+    one.offer(b"1")
+    one.flush()
+    async with asyncio.timeout(5):
+        for _ in range(delivery.ATTEMPTS):
+            await asked.acquire()
+    one.close()
+    server.close()
+
+
+async def test_lines_of_json_are_objects_for_the_newer_schema_only() -> None:
+    async with listening() as listener:
+        telemetry = Telemetry(Clock(), "JSON")
+        telemetry.begin()
+        telemetry.emit({"time": "t", "type": "function", "record": '{"level":"INFO"}\n'})
+        telemetry.emit({"time": "t", "type": "function", "record": "{no\n"})
+        for name, schema in (("new", "2022-12-13"), ("old", "2022-07-01")):
+            asked = Subscription("telemetry", schema, ("function",), 1000, 262_144, 30.0, "HTTP", listener.port)
+            telemetry.subscribe(name, asked, listener.connect)
+            telemetry.flush()
+            seen = [event["record"] for event in await listener.next()]
+            assert seen == [{"level": "INFO"} if name == "new" else '{"level":"INFO"}\n', "{no\n"]
+        telemetry.clear()
