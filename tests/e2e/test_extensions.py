@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -394,3 +395,65 @@ def test_many_environments_listen_at_the_same_port(server: Server) -> None:
     for call in calls:
         lines = [record for kind, record in telemetry(end(server, call), "told-both") if kind == "function"]
         assert lines == [f"in {call.request_id}\n"]
+
+
+def test_telemetry_goes_to_nobody_but_the_environment_that_asked(server: Server) -> None:
+    """An extension names a port at which somebody else listens, here this test, as a host's user."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.settimeout(1.5)
+        port = other.getsockname()[1]
+        name = "told-elsewhere"
+        program = SHY.replace('register("shy", ["INVOKE"]))', f"""register("{name}", ["INVOKE"]))
+print("subscribed", talk("PUT", "/2022-07-01/telemetry", me, {{"types": ["platform"], "buffering": {{"timeoutMs": 25}},
+      "destination": {{"protocol": "HTTP", "URI": "http://sandbox.localdomain:{port}"}}}})[0], flush=True)""")
+        with_layer(server, name, "import time\ndef handler(event, context):\n    time.sleep(1)\n", program)
+        call = server.invoke(name)
+        assert call.error is None, call.log
+        assert "subscribed 200\n" in server.stream(call)
+        with pytest.raises(TimeoutError):
+            other.accept()
+
+
+# Logs in JSON
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARN"])
+def test_platform_events_are_json_from_the_systems_level_on(server: Server, level: str) -> None:
+    source = """
+import logging, os
+def handler(event, context):
+    logging.getLogger().info("noted")
+    logging.getLogger().debug("hidden")
+    print("plain")
+    return os.environ["AWS_LAMBDA_LOG_FORMAT"], os.environ["AWS_LAMBDA_LOG_LEVEL"]
+"""
+    name = f"json-{level.lower()}"
+    server.deploy(Function(name, source, more={"LoggingConfig": {
+        "LogFormat": "JSON", "SystemLogLevel": level, "ApplicationLogLevel": "INFO", "LogGroup": "/shared/json"}}))
+    call = server.invoke(name)
+    assert call.payload == ["JSON", "INFO"]
+    server.idle(call.environment)
+    story = server.story(call.environment)
+    assert story["log_group"] == "/shared/json"
+    assert re.fullmatch(rf"\d{{4}}/\d\d/\d\d/{name}\[\$LATEST\][0-9a-f]{{32}}", story["log_stream"])
+    lines = server.stream(call).splitlines()
+    assert "plain" in lines
+    rows = [json.loads(line) for line in lines if line.startswith("{")]
+    own = [row for row in rows if "level" in row]
+    assert [(row["level"], row["message"], row["requestId"]) for row in own] == [("INFO", "noted", call.request_id)]
+    shown = [row["type"].removeprefix("platform.") for row in rows if "type" in row]
+    assert shown == {
+        "DEBUG": ["initStart", "initRuntimeDone", "initReport", "start", "runtimeDone", "report"],
+        "INFO": ["initStart", "start", "report"],
+        "WARN": [],
+    }[level]
+    assert not any(line.startswith(("START", "END", "REPORT", "INIT_START")) for line in lines)
+
+
+def test_failures_are_warnings_in_json(server: Server) -> None:
+    server.deploy(Function("json-fails", "import os\ndef handler(event, context):\n    os._exit(1)\n",
+                           more={"LoggingConfig": {"LogFormat": "JSON", "SystemLogLevel": "WARN"}}))
+    call = server.invoke("json-fails")
+    rows = [json.loads(line) for line in server.stream(call).splitlines()]
+    assert [(row["type"], row["record"]["status"], row["record"]["errorType"]) for row in rows] == [
+        ("platform.runtimeDone", "error", "Runtime.ExitError"), ("platform.report", "error", "Runtime.ExitError")]

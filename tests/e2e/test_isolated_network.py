@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from .harness import Function, Server
+from .test_extensions import PLAIN, WITNESS, end, telemetry, with_layer
 from .test_isolation import LOOKS, do
 
 FLAGS = ("--network", "isolated")
@@ -33,3 +36,13 @@ def test_each_environment_has_a_loopback_of_its_own(server: Server) -> None:
     # Names are resolved by nobody.
     assert do(server, "looks", "ask", address="localhost:9001") == "pong"
     assert do(server, "looks", "ask", address="example.com:80") == "gaierror"
+
+
+@pytest.mark.parametrize("protocol", ["HTTP", "TCP"])
+def test_telemetry_is_delivered_from_inside(server: Server, protocol: str) -> None:
+    name = f"told-{protocol.lower()}"
+    with_layer(server, name, PLAIN, WITNESS, WITNESS_PROTOCOL=protocol)
+    call = server.invoke(name)
+    assert call.error is None, call.log
+    kinds = [kind for kind, _ in telemetry(end(server, call), name)]
+    assert kinds[0] == "platform.initStart" and kinds[-1] == "platform.report"
