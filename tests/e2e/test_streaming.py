@@ -98,7 +98,74 @@ while True:
         print("answered", read_answer(file)[0], flush=True)
 """
 
+#: Does what `mode` of the event (or of the query of a URL) says.
+NODE = """
+const net = require("node:net");
+const { Readable } = require("node:stream");
+const { pipeline } = require("node:stream/promises");
+let kept = null;
+
+const wait = (port) => new Promise((done) => net.connect(port, "127.0.0.1").on("close", done).resume());
+
+exports.handler = awslambda.streamifyResponse(async (event, stream, context) => {
+  switch (event.mode ?? event.queryStringParameters.mode) {
+    case "halves":
+      stream.write("one");
+      if (event.port) await wait(event.port);
+      stream.write("two " + (context.getRemainingTimeInMillis() > 0));
+      stream.end();
+      return;
+    case "pipeline":
+      return pipeline(Readable.from(["a", "b", Buffer.alloc(3_000_000)]), stream);
+    case "pipe without waiting":
+      Readable.from(["a", "b"]).pipe(stream);
+      return;
+    case "never ended":
+      stream.write("one");
+      return;
+    case "empty":
+      stream.end();
+      return;
+    case "http":
+      const head = { statusCode: 418, headers: { "X-One": "1" }, cookies: ["a=1"] };
+      stream = awslambda.HttpResponseStream.from(stream, head);
+      stream.write("<p>");
+      stream.end();
+      return;
+    case "type":
+      stream.setContentType("text/css");
+      stream.end("one");
+      return;
+    case "type too late":
+      stream.write("one");
+      await new Promise((done) => setImmediate(done));
+      stream.setContentType("text/css");
+      return;
+    case "early error":
+      throw new RangeError("early");
+    case "late error":
+      stream.write("half");
+      await new Promise((done) => setImmediate(done));
+      kept = stream;
+      throw new RangeError("late");
+    case "write to the last stream":
+      kept.write("from the past");
+      stream.end("now");
+      return;
+    case "uncaught":
+      stream.write("half");
+      setTimeout(() => { throw new RangeError("thrown"); }, 10);
+      return new Promise(() => {});
+    case "never settled":
+      return new Promise(() => {});
+  }
+});
+exports.plain = awslambda.streamifyResponse((event, stream) => { stream.end("x"); });
+"""
+
 FUNCTIONS = (
+    Function("node", NODE, runtime="nodejs20.x", timeout=20),
+    Function("plain", NODE, runtime="nodejs20.x", handler="app.plain"),
     Function("stream", SOURCE, runtime="provided.al2023", handler="x", timeout=30),
     Function("short", SOURCE, runtime="provided.al2023", handler="x", timeout=1),
 )
@@ -418,3 +485,71 @@ def test_failure_after_the_head_leaves_the_answer_without_an_end(ask: Ask, step:
     with pytest.raises(http.client.IncompleteRead) as caught:
         answer.read()
     assert caught.value.partial == b"half"
+
+
+# Node.js
+
+
+def node(server: Server, mode: str, **more: Any) -> Streamed:
+    return stream(server, [], "node", event={"mode": mode, **more})
+
+
+def test_node_streams_while_the_handler_runs(server: Server) -> None:
+    with gate() as (port, go):
+        answer = node(server, "halves", port=port)
+        assert answer.part() == b"one"
+        go.set()
+        assert answer.rest().data == b"onetwo true"
+    assert answer.end == {}
+
+
+@pytest.mark.parametrize(("mode", "expected"), [
+    ("pipeline", b"ab" + bytes(3_000_000)), ("pipe without waiting", b"ab"), ("never ended", b"one"), ("empty", b""),
+    ("type", b"one"), ("http", b'{"statusCode":418,"headers":{"X-One":"1"},"cookies":["a=1"]}' + bytes(8) + b"<p>"),
+])  # fmt: skip
+def test_every_way_in_which_node_ends_a_stream(server: Server, mode: str, expected: bytes) -> None:
+    answer = node(server, mode).rest()
+    assert (answer.data, answer.end) == (expected, {})
+    assert node(server, "halves").rest().headers["x-lambent-start"] == "warm"
+
+
+@pytest.mark.parametrize(("mode", "sent", "kind", "message"), [
+    ("early error", b"", "RangeError", "early"),
+    ("late error", b"half", "RangeError", "late"),
+    ("type too late", b"one", "Runtime.InvalidStreamingOperation", "The content type is set too late"),
+    ("uncaught", b"half", "RangeError", "thrown"),
+    ("never settled", b"", "Runtime.NodeJsExit", "The Lambda runtime client detected"),
+])  # fmt: skip
+def test_every_way_in_which_a_streaming_handler_fails(server: Server, mode: str, sent: bytes, kind: str,
+                                                      message: str) -> None:
+    answer = node(server, mode).rest()
+    assert answer.data == sent
+    assert answer.details["errorType"] == kind
+    assert answer.details["errorMessage"].startswith(message)
+    assert node(server, "halves").rest().data == b"onetwo true"
+
+
+def test_write_to_the_stream_of_an_ended_invocation_reaches_nobody(server: Server) -> None:
+    node(server, "late error").rest()
+    assert node(server, "write to the last stream").rest().data == b"now"
+    assert node(server, "halves").rest().data == b"onetwo true"
+
+
+def test_streaming_handler_that_is_not_async_is_an_error(server: Server) -> None:
+    answer = stream(server, [], "plain").rest()
+    assert answer.details["errorType"] == "Runtime.MalformedStreamingHandler"
+
+
+def test_plain_invoke_of_a_node_stream_is_collected(server: Server) -> None:
+    call = server.invoke("node", {"mode": "type"})
+    assert (call.raw, call.headers["content-type"]) == (b"one", "text/css")
+    failed = server.invoke("node", {"mode": "late error"})
+    assert (failed.error, failed.payload["errorMessage"]) == ("Unhandled", "late")
+
+
+def test_node_sets_status_headers_and_cookies_of_a_url(server: Server) -> None:
+    reply = server.functions.create_function_url_config(
+        FunctionName="node", AuthType="NONE", InvokeMode="RESPONSE_STREAM")
+    answer = server.http("GET", "/?mode=http", host=reply["FunctionUrl"].removeprefix("http://").removesuffix("/"))
+    assert (answer.status, answer.header("X-One"), answer.header("Set-Cookie")) == (418, "1", "a=1")
+    assert answer.body == b"<p>"

@@ -214,8 +214,8 @@ async def test_an_exit_in_the_handler_ends_the_process_unreported(
      "Error: early", 128),
     ("app.handler", {"app.mjs": "await new Promise(() => {});"}, "Runtime.NodeJsExit",
      "The Lambda runtime client detected an unexpected Node.js exit code.", 13),
-    ("app.handler", {"app.js": "exports.handler = awslambda.streamifyResponse(async () => {});"},
-     "Runtime.InvalidStreamingOperation", "awslambda.streamifyResponse: streaming is not supported yet", 129),
+    ("app.handler", {"app.js": "exports.handler = awslambda.streamifyResponse('no function');"},
+     "Runtime.MalformedStreamingHandler", "awslambda.streamifyResponse takes a function.", 129),
 ])  # fmt: skip
 async def test_a_module_that_cannot_be_loaded_is_an_init_error(
     node: PreparedRuntime, task: Task, handler: str, files: dict[str, str], kind: str, message: str, code: int

@@ -7,6 +7,9 @@ const net = require("node:net");
 
 const API = "/2018-06-01/runtime";
 const HEAD_END = Buffer.from("\r\n\r\n");
+const LINE_END = Buffer.from("\r\n");
+const ERROR_TYPE = "Lambda-Runtime-Function-Error-Type";
+const ERROR_BODY = "Lambda-Runtime-Function-Error-Body";
 
 class RuntimeClient {
   #host;
@@ -16,6 +19,7 @@ class RuntimeClient {
   #answer = null; // { status, headers, body, filled } while a body is coming in
   #onInvocation;
   #next;
+  #streaming = null; // the streamed response that has begun and not ended
 
   /** `onInvocation(headers, body)` is called for each invocation; the process ends when the platform is gone. */
   constructor(address, onInvocation) {
@@ -35,6 +39,32 @@ class RuntimeClient {
     this.#send(this.#post(path, json, "") + this.#next, [ignore, this.#invoked]);
   }
 
+  /**
+   * Begin a streamed response: `write(chunk, done)` and `end(done)` follow, `done` is called once bytes are on their way.
+   * After `fail` they do nothing.
+   */
+  stream(id, contentType) {
+    const response = {};
+    const send = (data, done) => (this.#streaming === response ? this.#socket.write(data, done) : done());
+    response.write = (chunk, done) => {
+      const head = Buffer.from(`${chunk.length.toString(16)}\r\n`);
+      if (chunk.length === 0) done(); // an empty chunk would be the end
+      else send(Buffer.concat([head, chunk, LINE_END]), done);
+    };
+    response.end = (done) => {
+      if (this.#streaming === response) this.#waiting.push(ignore);
+      send("0\r\n\r\n", done);
+      this.#streaming = null;
+    };
+    this.#streaming = response;
+    this.#socket.write(
+      `POST ${API}/invocation/${id}/response HTTP/1.1\r\nHost: ${this.#host}\r\nUser-Agent: lambent-nodejs\r\n` +
+        `Content-Type: ${oneLine(contentType)}\r\nTransfer-Encoding: chunked\r\n` +
+        `Lambda-Runtime-Function-Response-Mode: streaming\r\nTrailer: ${ERROR_TYPE}, ${ERROR_BODY}\r\n\r\n`,
+    );
+    return response;
+  }
+
   /** Send a handler's error and ask for the next invocation. */
   fail(id, json, cause) {
     this.#send(this.#error(id, json, cause) + this.#next, [ignore, this.#invoked]);
@@ -52,6 +82,11 @@ class RuntimeClient {
   }
 
   #error(id, json, cause) {
+    if (this.#streaming !== null) { // the response has begun: its trailers tell
+      this.#streaming = null;
+      const type = oneLine(JSON.parse(json).errorType);
+      return `0\r\n${ERROR_TYPE}: ${type}\r\n${ERROR_BODY}: ${Buffer.from(json).toString("base64")}\r\n\r\n`;
+    }
     const extra = cause ? `Lambda-Runtime-Function-XRay-Error-Cause: ${cause}\r\n` : "";
     return this.#post(`${API}/invocation/${id}/error`, json, extra);
   }

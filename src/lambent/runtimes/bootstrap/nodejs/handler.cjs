@@ -5,6 +5,7 @@ const fs = require("node:fs");
 const path = require("node:path");
 const { pathToFileURL } = require("node:url");
 const { runtimeError } = require("./errors.cjs");
+const { streamOptions } = require("./streaming.cjs");
 
 const MAJOR = Number(process.versions.node.split(".")[0]);
 const CALLBACKS_REMOVED =
@@ -26,7 +27,7 @@ async function load(root, handler) {
   const found = pick(loaded, exported) ?? pick(loaded?.default, exported);
   if (!found) throw runtimeError("HandlerNotFound", `${handler} is undefined or not exported`);
   if (typeof found !== "function") throw runtimeError("HandlerNotFound", `${handler} is not a function`);
-  if (MAJOR >= 24 && found.length >= 3) throw runtimeError("CallbackHandlerDeprecated", CALLBACKS_REMOVED);
+  if (MAJOR >= 24 && found.length >= 3 && streamOptions(found) === undefined) throw runtimeError("CallbackHandlerDeprecated", CALLBACKS_REMOVED);
   return found;
 }
 

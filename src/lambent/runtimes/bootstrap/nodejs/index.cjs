@@ -4,6 +4,7 @@
 
 const { RuntimeClient } = require("./client.cjs");
 const { Invocation, NEVER_SETTLED } = require("./invocation.cjs");
+const { awslambda } = require("./streaming.cjs");
 const errors = require("./errors.cjs");
 const handlers = require("./handler.cjs");
 const log = require("./console.cjs");
@@ -24,7 +25,7 @@ const client = new RuntimeClient(environ.AWS_LAMBDA_RUNTIME_API, (headers, paylo
   const traceId = headers["lambda-runtime-trace-id"];
   if (traceId) environ._X_AMZN_TRACE_ID = traceId;
   else delete environ._X_AMZN_TRACE_ID;
-  invocation = new Invocation(headers, finish);
+  invocation = new Invocation(headers, finish, (id, contentType) => client.stream(id, contentType));
   log.setInvocation(invocation.id, headers["lambda-runtime-aws-tenant-id"]);
   settled.then(() => invocation.run(handler, payload)); // so that stack traces do not show our socket
 });
@@ -42,6 +43,10 @@ function finish(kind, value) {
     }
     idle = true;
     client.respond(id, json);
+  } else if (kind === "streamed") {
+    if (value !== undefined) console.warn("The value that a streaming handler returns is not used.");
+    idle = true;
+    client.next();
   } else if (kind === "error") {
     log.logError("Invoke Error", value);
     idle = true;
@@ -77,11 +82,7 @@ process.on("beforeExit", () => {
   else end("Uncaught Exception", errors.runtimeError("NodeJsExit", NEVER_SETTLED), EXIT_NEVER_SETTLED); // top-level await
 });
 
-globalThis.awslambda = {
-  streamifyResponse() {
-    throw errors.runtimeError("InvalidStreamingOperation", "awslambda.streamifyResponse: streaming is not supported yet");
-  },
-};
+globalThis.awslambda = awslambda;
 
 handlers.load(environ.LAMBDA_TASK_ROOT, environ._HANDLER).then(
   (loaded) => {

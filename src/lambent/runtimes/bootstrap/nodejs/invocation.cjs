@@ -2,12 +2,17 @@
 // One invocation: the context object, and the ways in which a handler says that it is done (fact sheet 17.2).
 // `finish` is told exactly once; when is decided here, what goes over the wire is not.
 
+const { finished } = require("node:stream");
 const { MAJOR } = require("./handler.cjs");
+const { ResponseStream, streamOptions } = require("./streaming.cjs");
 const { runtimeError } = require("./errors.cjs");
 
 const NEVER_SETTLED =
   "The Lambda runtime client detected an unexpected Node.js exit code. This is most commonly caused by a Promise that " +
   "was never settled. For more information, see https://nodejs.org/docs/latest/api/process.html#process_exit_codes";
+
+/** Takes what is written to a stream after its invocation is over. */
+const NOBODY = { write: (_chunk, done) => done(), end: (done) => done() };
 
 class Invocation {
   #finish;
@@ -16,8 +21,14 @@ class Invocation {
   #waits = true; // callbackWaitsForEmptyEventLoop
   #whenEmpty; // what happens when the event loop runs empty
 
-  /** `finish(kind, value)`: kind is "result", "error" or "exit" (an error after which the process ends). */
-  constructor(headers, finish) {
+  #openStream;
+
+  /**
+   * `finish(kind, value)`: kind is "result", "streamed", "error" or "exit" (an error after which the process ends).
+   * `openStream(id, contentType)` begins a streamed response.
+   */
+  constructor(headers, finish, openStream) {
+    this.#openStream = openStream;
     this.id = headers["lambda-runtime-aws-request-id"];
     this.headers = headers;
     this.#finish = finish;
@@ -27,6 +38,7 @@ class Invocation {
   run(handler, payload) {
     try {
       const event = JSON.parse(payload);
+      if (streamOptions(handler) !== undefined) return this.#stream(handler, event);
       const result = handler(event, this.#context(), this.#callback);
       if (typeof result?.then === "function") {
         if (!this.#called) this.#whenEmpty = () => this.#end("exit", runtimeError("NodeJsExit", NEVER_SETTLED));
@@ -35,6 +47,23 @@ class Invocation {
     } catch (error) {
       this.#end("error", handled(error));
     }
+  }
+
+  #stream(handler, event) {
+    const open = (type) => (this.#done ? NOBODY : this.#openStream(this.id, type));
+    const stream = new ResponseStream(open, streamOptions(handler));
+    const result = handler(event, stream, this.#context());
+    if (typeof result?.then !== "function")
+      throw runtimeError("MalformedStreamingHandler", "A streaming handler must be an async function.");
+    this.#whenEmpty = () => this.#end("exit", runtimeError("NodeJsExit", NEVER_SETTLED));
+    result.then(
+      (value) => {
+        // What was begun may go on, such as a pipe; a stream that nobody will end is ended when nothing is left to do.
+        this.#whenEmpty = () => stream.end();
+        finished(stream, (error) => (error ? this.#end("error", error) : this.#end("streamed", value)));
+      },
+      (error) => this.#end("error", handled(error)),
+    );
   }
 
   /** The event loop has nothing left to do. */
