@@ -90,6 +90,17 @@ class Request:
         self.responded = True
         self._connection.send_raw(self, message, may_wait)
 
+    @property
+    def alone(self) -> bool:
+        """The peer has sent nothing after this request, so that another protocol can follow its answer."""
+        return self._connection.has_only(self)
+
+    def hand_over(self, message: bytes, successor: Successor) -> None:
+        """Answer with a whole message, and leave the connection to another protocol. Only while `alone`."""
+        if not self.responded:
+            self.responded = True
+            self._connection.hand_over(self, message, successor)
+
     # A body that is taken as it comes
 
     def pause(self) -> None:
@@ -116,6 +127,46 @@ class Request:
     def break_off(self) -> None:
         """End a begun answer in a way that the peer can tell from its end."""
         self._connection.break_off(self)
+
+
+class Successor(asyncio.Protocol):
+    """A protocol that takes a connection over from HTTP. Whoever kept the connection goes on keeping it."""
+
+    def __init__(self) -> None:
+        self._predecessor: Connection | None = None
+        self._transport: Any = None
+
+    def take_over(self, predecessor: Connection, transport: asyncio.BaseTransport) -> None:
+        self._predecessor = predecessor
+        self._transport = transport
+
+    @property
+    def closed(self) -> bool:
+        return self._predecessor is None or self._predecessor.closed
+
+    def write(self, data: bytes) -> None:
+        """Send; nothing happens once the peer has gone."""
+        if not self.closed:
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        if self._predecessor is not None:
+            self._predecessor.abort()
+
+    def pause_writing(self) -> None:
+        if self._predecessor is not None:
+            self._predecessor.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._predecessor is not None:
+            self._predecessor.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._predecessor is not None:
+            self._predecessor.connection_lost(exc)
+
+    def eof_received(self) -> bool:
+        return False
 
 
 Handler = Callable[[Request], None]
@@ -393,6 +444,20 @@ class Connection(asyncio.Protocol):
             self._end()  # what was written still goes out; the last chunk is what is missing
         else:
             self.abort()
+
+    def has_only(self, request: Request) -> bool:
+        return request is self._current and not (self._waiting or self._held or self._reader.reading)
+
+    def hand_over(self, request: Request, message: bytes, successor: Successor) -> None:
+        self.settle(request)
+        if self.closed:
+            return
+        self._transport.write(message)
+        self._current = None
+        self._ended = True
+        self._stop_timer()
+        successor.take_over(self, self._transport)
+        self._transport.set_protocol(successor)
 
     def settle(self, request: Request) -> None:
         """The request's body is held no more."""

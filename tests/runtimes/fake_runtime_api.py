@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -19,7 +20,7 @@ import pytest
 
 from lambent import settings
 from lambent.core.model import FunctionVersion
-from lambent.http1 import Connection, Request
+from lambent.http1 import Connection, Request, Successor, render
 from lambent.runtimes import PreparedRuntime, Runtimes, RuntimeUnavailable
 from lambent.sandbox.base import Places
 
@@ -47,14 +48,18 @@ class Post:
 
 @dataclass
 class FakeRuntimeApi:
-    """One environment's Runtime API. `post_status` is what every POST is answered with."""
+    """One environment's Runtime API. `post_status` is what every POST is answered with.
 
+    `lane`: a runtime that offers to speak frames (see `runtimeapi/lane.py`) is taken at its word.
+    """
+
+    lane = False
     post_status: int = 202
     address: str = ""
     posts: asyncio.Queue[Post] = field(default_factory=asyncio.Queue)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     _invocations: deque[tuple[bytes, tuple[tuple[str, str], ...]]] = field(default_factory=deque)
-    _waiting: Request | None = None
+    _waiting: Request | FakeLane | None = None
     _connections: list[Connection] = field(default_factory=list)
     _server: asyncio.Server | None = None
 
@@ -101,7 +106,55 @@ class FakeRuntimeApi:
             self.asked.clear()
             payload, headers = self._invocations.popleft()
             request, self._waiting = self._waiting, None
-            request.respond(200, payload, headers)
+            if isinstance(request, FakeLane):
+                request.deliver(payload, dict(headers))
+            elif self.lane and "lambent-lane" in request.headers:
+                assert request.alone
+                taken = (*headers, ("Lambent-Lane", "1"))
+                request.hand_over(render(200, payload, taken, "application/json"), FakeLane(self, headers[0][1]))
+            else:
+                request.respond(200, payload, headers)
+
+    def posted_in_lane(self, lane: FakeLane, post: Post) -> None:
+        self.posts.put_nowait(post)
+        self._waiting = lane
+        self.asked.set()
+        self._hand_out()
+
+
+class FakeLane(Successor):
+    """Frames as posts, and invocations as frames."""
+
+    def __init__(self, api: FakeRuntimeApi, request_id: str) -> None:
+        super().__init__()
+        self._api = api
+        self._request_id = request_id
+        self._buffer = b""
+
+    def deliver(self, payload: bytes, headers: dict[str, str]) -> None:
+        self._request_id = headers["Lambda-Runtime-Aws-Request-Id"]
+        lines = [headers.get(f"Lambda-Runtime-{name}", "") for name in (
+            "Aws-Request-Id", "Deadline-Ms", "Invoked-Function-Arn", "Trace-Id", "Client-Context")]
+        head = "\n".join([*lines, "application/json"]).encode()
+        self.write(struct.pack("<II", len(head), len(payload)) + head + payload)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) < 12:
+            return
+        text_size, body_size = int.from_bytes(self._buffer[1:4], "little"), int.from_bytes(self._buffer[4:12], "little")
+        end = 12 + text_size + body_size
+        if len(self._buffer) < end:
+            return
+        kind, text = self._buffer[:1], self._buffer[12:12 + text_size].decode()
+        body, rest = self._buffer[12 + text_size:end], self._buffer[end:]
+        assert not rest, "a runtime sends one frame and waits"
+        self._buffer = b""
+        path = f"/2018-06-01/runtime/invocation/{self._request_id}/" + {b"r": "response", b"e": "error"}[kind]
+        headers = {"content-type": text or "application/json"}
+        if kind == b"e":
+            headers = {"content-type": "application/json", "lambda-runtime-function-xray-error-cause": text}
+        self._api.posted_in_lane(self, Post(path, headers, body))
 
 
 @dataclass

@@ -9,11 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_runtime_api import guest, prepared
+from fake_runtime_api import FakeRuntimeApi, guest, prepared
 
 from lambent.runtimes import PreparedRuntime
 
 Task = Callable[[dict[str, str]], Path]
+
+
+@pytest.fixture(params=["http", "lane"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs over both ways to talk to the platform."""
+    monkeypatch.setattr(FakeRuntimeApi, "lane", request.param == "lane")
 
 
 async def test_state_survives_between_invocations(python: PreparedRuntime, task: Task) -> None:

@@ -31,6 +31,7 @@ from lambent.core.model import FunctionVersion, Invocation, Outcome, OutcomeKind
 from lambent.core.subscription import Api, Subscription
 from lambent.http1 import Request, Streamed
 from lambent.http1_parse import BodySink
+from lambent.runtimeapi import lane as lanes
 from lambent.runtimeapi import telemetry
 from lambent.runtimeapi.errortype import function_error_type
 from lambent.runtimeapi.stream import Bandwidth, ResponseStream, error_of_trailers
@@ -99,6 +100,8 @@ class RuntimeApi:
         self.streamed = Streamed(_RESPONSE_MODE, self.on_head)
         #: the streamed response that began last
         self.stream: ResponseStream | None = None
+        #: the runtime's connection, once it speaks frames
+        self._lane: lanes.Lane | None = None
         self._pending: dict[str, Request] = {}
         #: what was delivered to a participant that had hung up while it waited; it gets it when it asks again
         self._early: dict[str, bytes] = {}
@@ -174,6 +177,8 @@ class RuntimeApi:
             return
         request.drop_body()
         self._pending[participant] = request
+        if participant == RUNTIME:
+            self._lane = None
         lifecycle.feed(event)
 
     def _response(self, request: Request, request_id: str) -> None:
@@ -336,13 +341,27 @@ class RuntimeApi:
     def deliver(self, participant: str, invocation: Invocation, deadline_ms: int) -> None:
         """Hand an invocation to a participant that waits in Next."""
         if participant == RUNTIME:
-            self._hand(participant, _render_next(invocation, deadline_ms))
+            self._deliver(invocation, deadline_ms)
             return
         event = {"eventType": "INVOKE", "deadlineMs": deadline_ms, "requestId": invocation.request_id,
                  "invokedFunctionArn": invocation.invoked_arn}  # fmt: skip
         if invocation.trace_id:
             event["tracing"] = {"type": "X-Amzn-Trace-Id", "value": invocation.trace_id}
         self._hand(participant, _render_event(event))
+
+    def _deliver(self, invocation: Invocation, deadline_ms: int) -> None:
+        """Hand it to the runtime, in whichever way it asked."""
+        if self._lane is not None:
+            self._lane.deliver(invocation, deadline_ms)
+            return
+        request = self._pending.get(RUNTIME)
+        if request is None or lanes.HEADER not in request.headers or not request.alone:
+            self._hand(RUNTIME, _render_next(invocation, deadline_ms))
+            return
+        del self._pending[RUNTIME]
+        lane = self._lane = lanes.Lane(self._lifecycle)
+        lane.serves(invocation)
+        request.hand_over(_render_next(invocation, deadline_ms, "Lambent-Lane: 1\r\n"), lane)
 
     def deliver_shutdown(self, participant: str, reason: str, deadline_ms: int) -> None:
         """Hand an external extension its SHUTDOWN event."""
@@ -358,6 +377,7 @@ class RuntimeApi:
 
     def forget(self) -> None:
         """The guest's processes are gone: nobody waits any more and every identifier is void."""
+        self._lane = None
         self._pending.clear()
         self._early.clear()
         self._extensions.clear()
@@ -377,7 +397,7 @@ _REGISTER_MESSAGES = {
 }
 
 
-def _render_next(invocation: Invocation, deadline_ms: int) -> bytes:
+def _render_next(invocation: Invocation, deadline_ms: int, more: str = "") -> bytes:
     head = (
         f"HTTP/1.1 200 OK\r\nContent-Type: {invocation.content_type}\r\n"
         f"Lambda-Runtime-Aws-Request-Id: {invocation.request_id}\r\n"
@@ -388,7 +408,7 @@ def _render_next(invocation: Invocation, deadline_ms: int) -> bytes:
         head += f"Lambda-Runtime-Trace-Id: {invocation.trace_id}\r\n"
     if invocation.client_context:
         head += f"Lambda-Runtime-Client-Context: {invocation.client_context}\r\n"
-    return f"{head}Content-Length: {len(invocation.payload)}\r\n\r\n".encode() + invocation.payload
+    return f"{head}{more}Content-Length: {len(invocation.payload)}\r\n\r\n".encode() + invocation.payload
 
 
 def _render_event(event: dict[str, object]) -> bytes:
