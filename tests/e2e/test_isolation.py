@@ -31,16 +31,21 @@ def sizes():
 def fill(mib):
     block = os.urandom(1 << 20)
     with open("/tmp/full", "wb") as file:
-        try:
-            for _ in range(mib):
-                file.write(block)
-            file.flush()
-        except OSError as error:
-            return [errno.errorcode[error.errno], os.path.getsize("/tmp/full") >> 20]
-        finally:
-            size = file.tell()
+        for _ in range(mib):
+            file.write(block)
+    size = os.path.getsize("/tmp/full") >> 20
     os.unlink("/tmp/full")
-    return size >> 20
+    return size
+
+def reserve(mib):
+    with open("/tmp/reserved", "wb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, mib << 20)
+            return "reserved"
+        except OSError as error:
+            return errno.errorcode[error.errno]
+        finally:
+            os.unlink("/tmp/reserved")
 
 def spin(seconds):
     begun, used = time.monotonic(), time.process_time()
@@ -162,8 +167,8 @@ def test_tmp_has_its_size_and_is_not_memory(server: Server) -> None:
     """More of /tmp than there is memory."""
     assert do(server, "size-128", "fill", mib=150) == 150
     assert 1023 <= do(server, "large-tmp", "sizes")["tmp_free_mib"] < 1060
-    kind, size = do(server, "size-1769", "fill", mib=600)
-    assert kind == "ENOSPC" and 500 <= size <= 520
+    assert do(server, "size-1769", "reserve", mib=510) == "reserved"
+    assert do(server, "size-1769", "reserve", mib=530) == "ENOSPC"
 
 
 def test_cpu_is_proportional_to_memory_and_not_limited_during_init(server: Server) -> None:
