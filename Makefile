@@ -30,6 +30,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/python scripts/document_settings.py --check
 	$(BIN)/python scripts/document_operations.py --check
+	$(BIN)/python scripts/document_states.py --check
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m bench $(ARGS)

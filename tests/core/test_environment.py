@@ -151,6 +151,15 @@ def test_runtime_that_ends_after_its_answer_has_answered_and_is_reset() -> None:
     assert [reply.outcome.payload for reply in book.replies()] == [b'"ok"']
 
 
+def test_timeout_after_the_answer_resets_and_answers_nobody_twice() -> None:
+    book = cold()
+    book.feed(ResponsePosted(1.5, "r1", response()))
+    assert book.feed(DeadlinePassed(4.0, deadline(book).epoch)) == ["ReportRuntimeDone", "ReportEnd", "Terminate"]
+    assert book.feed(ProcessesEnded(4.1)) == ["Freeze", "Announce"]
+    assert len(book.replies()) == 1
+    assert (book.report().status, book.report().bill.duration_ms) == ("timeout", 3000.0)
+
+
 def test_failed_init_is_run_again_inside_the_invocation_whose_outcome_the_caller_sees() -> None:
     book = Playbook()
     error = Outcome(OutcomeKind.FUNCTION_ERROR, b'{"errorType":"Runtime.ImportModuleError"}',
