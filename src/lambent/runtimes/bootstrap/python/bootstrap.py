@@ -3,6 +3,7 @@
 Kept small because a script is compiled at every start, and free of imports that the client does not need.
 """
 
+import gc
 import os
 import sys
 
@@ -33,11 +34,13 @@ def main() -> None:
         if os.path.isdir(folder):
             site.addsitedir(folder)  # for the .pth files of packages
 
+    gc.disable()  # nothing of what follows becomes garbage, and looking for it takes a millisecond
     # Before the official package, since it chooses how that talks.
     from lambent_client import SocketClient  # type: ignore[import-not-found]
 
     from awslambdaric import bootstrap  # type: ignore[import-not-found] # isort: skip
 
+    gc.enable()
     bootstrap.run(environ["_HANDLER"], SocketClient(environ["AWS_LAMBDA_RUNTIME_API"]))
 
 
