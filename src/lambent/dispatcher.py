@@ -1,12 +1,14 @@
 """The live body of `core.scheduler`: invocations in, outcomes out; between them the machine's effects on a worker.
 
 A caller hands in an invocation and a callback; there is no task and no future on the way. Answers of the platform
-itself (throttled, no memory) come through the same callback.
+itself (throttled, no memory, a fault of ours) come through the same callback, so that each invocation has an answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -19,13 +21,19 @@ from lambent.core.scheduler import Scheduler
 from lambent.names import LATEST
 from lambent.worker.base import Served, Sink, Source, Worker
 
-#: Called once, from the event loop, perhaps before `invoke` returns. It must take the payload at once.
+#: Called once, from the event loop, perhaps before `invoke` returns. It must take the payload at once. If it raises, it
+#: is called again, with an outcome that is easier to tell.
 OnOutcome = Callable[[Outcome, Served | None], None]
 #: Called when a streamed response begins, at most once and before OnOutcome: content type (empty when the runtime named
 #: none), where it is served, the guest's end. Returns what takes the bytes.
 OnStream = Callable[[str, Served, Source], Sink]
 #: How often memory is measured while environments exist. The kernel tells of refusals only by a counter.
 MEASURE_S = 1.0
+#: How long the server's end waits for environments that are told to end at once: longer than any shutdown or
+#: destruction may take, but not as long as the installation of a runtime that one of them waits for. The next start
+#: clears up.
+STOP_S = 15.0
+_OUR_FAULT = "an internal error; the server's log has it"
 
 
 class Dispatcher:
@@ -100,18 +108,28 @@ class Dispatcher:
         self._feed(machine.RetireAsked(self._clock.monotonic(), number, reason))
 
     async def stop(self, drain_s: float) -> None:
-        """Refuse new invocations, give running ones `drain_s`, then end every environment."""
+        """Refuse new invocations, give what runs `drain_s`, then end every environment."""
         self._feed(machine.StopRequested(self._clock.monotonic()))
         try:
             async with asyncio.timeout(drain_s):
                 await self._quiet.wait()
+                await self.worker.stop()  # an extension may go on after the answer
         except TimeoutError:
             for number in list(self.scheduler.members):
                 self.worker.retire(number, "stopping", force=True)
+            await self._end()
         for timer in (self._timer, self._measuring):
             if timer is not None:
                 timer.cancel()
-        await self.worker.stop()
+
+    async def _end(self) -> None:
+        try:
+            async with asyncio.timeout(STOP_S):
+                await self.worker.stop()
+        except TimeoutError:
+            left = len(self.scheduler.members)
+            print(f"lambent: not ended in {STOP_S:g} s, and left behind: {left} of the environments",
+                  file=sys.stderr, flush=True)  # fmt: skip
 
     # worker.base.Owner
 
@@ -119,12 +137,19 @@ class Dispatcher:
         return self._streams[invocation](content_type, served, source)
 
     def replied(self, invocation: Invocation, outcome: Outcome, served: Served | None) -> None:
-        on_outcome = self._waiting.pop(invocation)
+        on_outcome = self._waiting.pop(invocation, None)
+        if on_outcome is None:
+            return
         if invocation.streams:
             self._streams.pop(invocation, None)
         if not self._waiting:
             self._quiet.set()
-        on_outcome(outcome, served)
+        try:
+            on_outcome(outcome, served)
+        except Exception:
+            traceback.print_exc()
+            on_outcome(outcomes.platform_failed(_OUR_FAULT), served)
+        invocation.payload = b""  # the journal keeps the invocation, and must not keep megabytes
 
     def settling(self, number: int) -> None:
         self._feed(machine.EnvironmentSettling(self._clock.monotonic(), number))
@@ -147,10 +172,31 @@ class Dispatcher:
         self._stepping = True
         try:
             while self._inbox:
-                for effect in self.scheduler.handle(self._inbox.popleft()):
-                    _PERFORM[type(effect)](self, effect)
+                self._step(self._inbox.popleft())
         finally:
             self._stepping = False
+
+    def _step(self, event: machine.Event) -> None:
+        try:
+            effects = self.scheduler.handle(event)
+        except Exception:
+            traceback.print_exc()
+            if isinstance(event, machine.InvocationArrived):
+                self.replied(event.invocation, outcomes.platform_failed(_OUR_FAULT), None)
+            return
+        for effect in effects:
+            try:
+                _PERFORM[type(effect)](self, effect)
+            except Exception:
+                traceback.print_exc()
+                self._undo(effect)
+
+    def _undo(self, effect: machine.Effect) -> None:
+        """The worker has failed to do it: there is no such environment, and whoever waits for it is answered."""
+        if isinstance(effect, (machine.Assign, machine.Start)):
+            self.replied(effect.invocation, outcomes.platform_failed(_OUR_FAULT), None)
+        if isinstance(effect, (machine.Assign, machine.Start, machine.Provision)):
+            self.gone(effect.number)
 
     def _assign(self, effect: machine.Assign) -> None:
         self.worker.assign(effect.number, effect.invocation)

@@ -197,6 +197,16 @@ def test_stop_refuses_new_invocations_and_retires_everything() -> None:
     assert made.members == {}
 
 
+def test_stop_refuses_those_who_wait_for_an_environment_that_is_about_to_be_idle() -> None:
+    made = scheduler()
+    number = started(made, 0.0, "r1")
+    feed(made, EnvironmentSettling(0.1, number), InvocationArrived(0.1, invocation("r2")))
+    refused, retired = feed(made, StopRequested(0.11))
+    assert isinstance(refused, Refuse) and refused.invocation.request_id == "r2"
+    assert isinstance(retired, Retire)
+    assert feed(made, EnvironmentGone(0.12, number)) == []
+
+
 def test_reserved_concurrency_is_a_ceiling_and_a_guarantee() -> None:
     made = scheduler(limit=3)
     feed(made, ReservationChanged(0.0, ARN, 1))

@@ -366,6 +366,10 @@ class Scheduler:
     def _stop_requested(self, event: StopRequested) -> None:
         self.stopping = True
         for fleet in list(self.fleets.values()):
+            for _, invocation in fleet.waiting:
+                self.leases.give_back(fleet.arn)
+                self._effects.append(Refuse(invocation, "ServiceStopping"))
+            fleet.waiting.clear()
             self._want(fleet, 0)
             self._forget_if_empty(fleet)
         for member in list(self.members.values()):

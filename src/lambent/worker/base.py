@@ -97,5 +97,5 @@ class Worker(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Wait until every environment is destroyed."""
+        """Wait until every environment is destroyed. May be cancelled and called again."""
         ...
