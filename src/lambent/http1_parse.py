@@ -67,8 +67,8 @@ class Reader:
 
     __slots__ = (
         "_again", "_budget", "_complete", "_expected", "_fail", "_head_bytes", "_head_done", "_head_lines", "_limit",
-        "_parser", "_repeated", "_silent_bytes", "_streamed", "_target", "_unbuffered", "body", "charge", "failed",
-        "headers", "reading", "sink", "size", "trailers",
+        "_parser", "_piece", "_repeated", "_silent_bytes", "_streamed", "_target", "_unbuffered", "body", "charge",
+        "failed", "headers", "reading", "sink", "size", "trailers",
     )  # fmt: skip
 
     def __init__(self, complete: Callable[[], None], fail: Callable[[int, str], None], expected: Callable[[], None],
@@ -91,6 +91,7 @@ class Reader:
         self.headers: dict[str, str] = {}
         self.trailers: dict[str, str] = {}
         self.sink: BodySink | None = None  #: who takes the body of this request
+        self._piece: bytes | bytearray = b""  #: for the sink: what one read of the socket brought
         self.body: bytes | bytearray = b""
         self.size = 0  #: bytes of the body that came; over the limit `body` is empty
         self.charge = 0  #: bytes of the budget that it takes; whoever takes the body over has to give them back
@@ -138,11 +139,15 @@ class Reader:
                 data = data[upgrade.args[0] :]
             except httptools.HttpParserError:
                 return self.give_up(400, "Bad Request")
+        if self._piece:
+            self._pass_on()
         if self._silent_bytes > MAX_HEAD_BYTES:  # an endless line: the parser gathers it and tells at its end
             self.give_up(431, "Request Header Fields Too Large")
 
     def give_up(self, status: int, message: str) -> None:
         """Read no further, and tell the owner once."""
+        if not self.failed:
+            self._pass_on()  # what came before it went wrong is whole
         if not self.failed:
             self.failed = True
             self.reading = False
@@ -223,9 +228,13 @@ class Reader:
         if self._streamed is not None and self._streamed in self.headers and self._unbuffered is not None:
             self.sink = self._unbuffered()
 
-    def _pass_on(self, sink: BodySink, body: bytes) -> None:
+    def _pass_on(self) -> None:
+        """Give the sink what came, in one piece: the chunks of a hostile peer hold a byte each."""
+        piece, self._piece = self._piece, b""
+        if self.sink is None or not piece:
+            return
         try:
-            sink.chunk(body)
+            self.sink.chunk(bytes(piece))
         except Exception:  # our fault; the parser would make it the peer's
             traceback.print_exc()
             self.give_up(500, "Internal Server Error")
@@ -235,7 +244,13 @@ class Reader:
             return
         self._silent_bytes = 0
         if self.sink is not None:
-            return self._pass_on(self.sink, body)
+            if not self._piece:
+                self._piece = body
+                return
+            if isinstance(self._piece, bytes):
+                self._piece = bytearray(self._piece)
+            self._piece += body
+            return
         self.size += len(body)
         if self.size > self._limit:
             self.forget()  # read on, so that the peer can be answered, and keep nothing
@@ -251,6 +266,8 @@ class Reader:
             self.body += body
 
     def on_message_complete(self) -> None:
+        if self._piece:
+            self._pass_on()
         if self.failed or self._parser.should_upgrade():
             return
         self._silent_bytes = 0

@@ -80,6 +80,14 @@ def test_stream_over_the_limit_is_cut_there_and_the_rest_is_dropped(monkeypatch:
     assert scene.stream.too_large
 
 
+def test_rest_of_what_is_too_large_is_read_although_the_caller_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STREAM_RESPONSE_BYTES", 3)
+    scene = Scene()
+    scene.stream.pause()
+    scene.stream.chunk(b"four")
+    assert not scene.guest.paused
+
+
 def test_stream_of_exactly_the_limit_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STREAM_RESPONSE_BYTES", 8)
     scene = Scene()

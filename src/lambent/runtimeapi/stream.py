@@ -74,8 +74,8 @@ class ResponseStream:
         self._bytes += len(data)
         self.sink(data[:room])
         if len(data) > room:
-            self.sink = None
             self.too_large = True
+            self._let_go()  # the rest is read and dropped, however slow the caller is
             self._lifecycle.feed(self._end(outcomes.response_too_large(limits.STREAM_RESPONSE_BYTES)))
         elif self._bandwidth is not None:
             delay = self._bandwidth.spend(len(data), self._lifecycle.now())
