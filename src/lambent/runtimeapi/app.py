@@ -103,7 +103,8 @@ class RuntimeApi:
         #: the runtime's connection, once it speaks frames
         self._lane: lanes.Lane | None = None
         self._pending: dict[str, Request] = {}
-        #: what was delivered to a participant that had hung up while it waited; it gets it when it asks again
+        #: what was delivered to a participant that had hung up while it waited, and SHUTDOWN for an extension that is
+        #: still busy; they get it when they ask again
         self._early: dict[str, bytes] = {}
         self._extensions: dict[str, str] = {}  # identifier -> participant
 
@@ -369,8 +370,8 @@ class RuntimeApi:
             {"eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": deadline_ms}))
 
     def _hand(self, participant: str, message: bytes) -> None:
-        request = self._pending.pop(participant)
-        if request.gone:
+        request = self._pending.pop(participant, None)
+        if request is None or request.gone:
             self._early[participant] = message
         else:
             request.respond_raw(message)
