@@ -273,6 +273,7 @@ def test_error_in_the_trailers_follows_what_was_sent(server: Server) -> None:
     assert answer.end is not None
     assert answer.end["ErrorCode"] == "Unhandled"
     assert answer.details == {"errorType": "Function.Broken", "errorMessage": "no more"}
+    server.idle(answer.headers["x-lambent-environment"])
     again = stream(server, [["send", "fine"]]).rest()
     assert (again.data, again.end) == (b"fine", {})
     assert again.headers["x-lambent-environment"] == answer.headers["x-lambent-environment"]
@@ -296,6 +297,7 @@ def test_response_that_is_cut_off_is_an_error_and_the_runtime_goes_on(server: Se
     answer = stream(server, [["send", "half"], ["hang-up"]]).rest()
     assert answer.data == b"half"
     assert answer.details["errorType"] == "Runtime.TruncatedResponse"
+    server.idle(answer.headers["x-lambent-environment"])
     again = stream(server, [["send", "fine"]]).rest()
     assert again.headers["x-lambent-environment"] == answer.headers["x-lambent-environment"]
 
@@ -510,6 +512,7 @@ def test_node_streams_while_the_handler_runs(server: Server) -> None:
 def test_every_way_in_which_node_ends_a_stream(server: Server, mode: str, expected: bytes) -> None:
     answer = node(server, mode).rest()
     assert (answer.data, answer.end) == (expected, {})
+    server.idle(answer.headers["x-lambent-environment"])
     assert node(server, "halves").rest().headers["x-lambent-start"] == "warm"
 
 
