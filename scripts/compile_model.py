@@ -20,8 +20,8 @@ TARGET = Path(__file__).resolve().parent.parent / "src" / "lambent" / "control" 
 
 #: CloudWatch Logs operations that the server answers, or may answer soon; the others are unknown to it.
 LOGS_OPERATIONS = (
-    "CreateLogGroup", "CreateLogStream", "DeleteLogGroup", "DeleteLogStream", "DescribeLogGroups", "DescribeLogStreams",
-    "FilterLogEvents", "GetLogEvents", "PutLogEvents", "PutRetentionPolicy",
+    "CreateLogGroup", "CreateLogStream", "DeleteLogGroup", "DeleteLogStream", "DeleteRetentionPolicy",
+    "DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents", "GetLogEvents", "PutLogEvents", "PutRetentionPolicy",
 )  # fmt: skip
 
 HEAD = '''"""Routes, shapes and errors of the Lambda API and of the CloudWatch Logs operations that tools use.

@@ -266,3 +266,56 @@ async def test_logs_of_one_region_or_account_are_not_seen_in_another(plane: Plan
         assert len(client.describe_log_groups()["logGroups"]) == 1
 
     await plane.drive(script, "logs")
+
+
+async def test_stream_is_deleted_with_its_events(plane: Plane, store: LogStore) -> None:
+    fill(store)
+
+    def script(logs: Any) -> None:
+        logs.delete_log_stream(logGroupName=GROUP, logStreamName=STREAMS[0])
+        left = logs.describe_log_streams(logGroupName=GROUP)["logStreams"]
+        assert sorted(stream["logStreamName"] for stream in left) == STREAMS[1:]
+        assert len(logs.filter_log_events(logGroupName=GROUP)["events"]) == 20
+        gone = refusal(logs.delete_log_stream, logGroupName=GROUP, logStreamName=STREAMS[0])
+        assert gone == ("ResourceNotFoundException", "The specified log stream does not exist.")
+        logs.create_log_stream(logGroupName=GROUP, logStreamName=STREAMS[0])
+        assert logs.get_log_events(logGroupName=GROUP, logStreamName=STREAMS[0])["events"] == []
+
+    await plane.drive(script, "logs")
+
+
+async def test_events_are_shown_for_as_long_as_their_group_keeps_them(
+    plane: Plane, stores: LogStores, store: LogStore, tmp_path: Path
+) -> None:
+    now_ms = fill(store)
+    store.put(GROUP, STREAMS[0], [(now_ms - 2 * 24 * 3600 * 1000, "old")])
+
+    def shown(logs: Any) -> int:
+        return len(logs.filter_log_events(logGroupName=GROUP)["events"])
+
+    def script(logs: Any) -> None:
+        assert shown(logs) == 31
+        logs.put_retention_policy(logGroupName=GROUP, retentionInDays=1)
+        assert logs.describe_log_groups()["logGroups"][0]["retentionInDays"] == 1
+        assert shown(logs) == 30
+        code, _ = refusal(logs.put_retention_policy, logGroupName=GROUP, retentionInDays=2)
+        assert code == "InvalidParameterException"
+        assert refusal(logs.put_retention_policy, logGroupName="none", retentionInDays=1)[0] == (
+            "ResourceNotFoundException")
+
+    await plane.drive(script, "logs")
+    await stores.stop()
+    later = LogStores(tmp_path, Clock())
+    assert [group.retention_days for group in later.of("000000000000", "us-east-1").groups()] == [1]
+    await later.stop()
+
+
+async def test_retention_policy_can_be_taken_back(plane: Plane, store: LogStore) -> None:
+    fill(store)
+
+    def script(logs: Any) -> None:
+        logs.put_retention_policy(logGroupName=GROUP, retentionInDays=7)
+        logs.delete_retention_policy(logGroupName=GROUP)
+        assert "retentionInDays" not in logs.describe_log_groups()["logGroups"][0]
+
+    await plane.drive(script, "logs")

@@ -6,7 +6,7 @@ Everything but the writing happens on the event loop's thread; there are no lock
 found by queries all the same.
 
 Not here: files (`segments`), searching (`queries`), filter patterns (`pattern`), the words of the API
-(`control.operations.logs`), retention.
+(`control.operations.logs`), which events are too old (`retention`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from lambent.clock import Clock
-from lambent.telemetry import queries, segments
+from lambent.telemetry import queries, retention, segments
 from lambent.telemetry.queries import FOREVER_MS, PAGE_EVENTS, Found, Page
 from lambent.telemetry.segments import Event, Position, Segment, Write
 
@@ -91,6 +91,7 @@ class Group:
     folder: str
     created_ms: int
     loaded: bool
+    retention_days: int | None = None  #: None: for ever
     streams: dict[str, Stream] = field(default_factory=dict)
 
 
@@ -127,7 +128,8 @@ class LogStore:
             elif quoted and created.isdecimal() and entry.is_dir():
                 name = _long_name(entry.path) if "+" in quoted else unquote(quoted)
                 if name:
-                    self._groups.setdefault(name, Group(name, entry.path, int(created), loaded=False))
+                    days = retention.read(entry.path)
+                    self._groups.setdefault(name, Group(name, entry.path, int(created), False, days))
         if self._queue:
             self._schedule()
 
@@ -191,6 +193,38 @@ class LogStore:
         with contextlib.suppress(FileNotFoundError):
             os.rename(group.folder, hidden)
         self._executor.submit(shutil.rmtree, hidden, True)
+
+    def delete_stream(self, group: str, name: str) -> None:
+        """Forget a stream with all its events. Raises NoSuchGroup and NoSuchStream."""
+        stream = self._stream(group, name)
+        del self._groups[group].streams[name]
+        self._streams.pop((group, name), None)
+        self._remove(stream.segments)
+
+    def retain(self, group: str, days: int | None) -> None:
+        """Show events of the last `days` days only; None: all. Raises NoSuchGroup, OSError."""
+        found = self._group(group)
+        retention.write(found.folder, days)
+        found.retention_days = days
+        self._expire(found)
+
+    def _oldest_ms(self, group: str) -> int:
+        found = self._groups.get(group)
+        return retention.oldest_ms(found.retention_days, int(self._clock.wall() * 1000)) if found is not None else 0
+
+    def _expire(self, group: Group) -> None:
+        """Remove the segments of which every event is too old; streams stay, as on AWS."""
+        oldest_ms = self._oldest_ms(group.name)
+        for stream in group.streams.values():
+            expired = [part for part in stream.segments
+                       if part.size and part.last_ms < oldest_ms and part is not stream.segments[-1]]
+            stream.segments = [part for part in stream.segments if part not in expired]
+            self._remove(expired)
+
+    def _remove(self, doomed: list[Segment]) -> None:
+        for segment in doomed:
+            self._forget(segment)
+        self._executor.submit(segments.remove, [segment.path for segment in doomed])
 
     def _add(self, stream: Stream, timestamp_ms: int, now_ms: int, message: str) -> None:
         if self._unwritten > UNWRITTEN_BYTES:
@@ -310,7 +344,9 @@ class LogStore:
 
     def stored_bytes(self, group: str) -> int:
         """What the group's events take on disk. Raises NoSuchGroup."""
-        return sum(stream.stored_bytes for stream in self.streams(group))
+        streams = self.streams(group)
+        self._expire(self._groups[group])
+        return sum(stream.stored_bytes for stream in streams)
 
     def get_events(self, group: str, stream: str, *, start_ms: int = 0, end_ms: int = FOREVER_MS,
                    position: Position | None = None, backward: bool = True,
@@ -322,6 +358,7 @@ class LogStore:
         """
         parts = [segment for segment in self._stream(group, stream).segments if segment.size]
         page = queries.page_backward if backward else queries.page_forward
+        start_ms = max(start_ms, self._oldest_ms(group))
         return page(parts, start_ms, end_ms, position, limit)
 
     def filter_events(self, group: str, *, streams: Collection[str] | None = None, prefix: str = "",
@@ -336,6 +373,7 @@ class LogStore:
         else:
             chosen = [stream for stream in self.streams(group) if stream.name.startswith(prefix)]
         parts = [segment for stream in chosen for segment in stream.segments if segment.size]
+        start_ms = max(start_ms, self._oldest_ms(group))
         return queries.search(parts, start_ms, end_ms, match, limit, token)
 
     def _group(self, name: str) -> Group:

@@ -101,6 +101,13 @@ def new_segment(folder: str, stream: str, number: int, first_ms: int) -> Segment
     return segment
 
 
+def remove(paths: Sequence[str]) -> None:
+    """Delete files, those that were never written among them. Blocks."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
 def found_segments(folder: str) -> Iterator[Segment]:
     """The segments that lie in a group's folder. Files with other names are passed over."""
     with os.scandir(folder) as entries:

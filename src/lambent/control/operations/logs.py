@@ -20,6 +20,7 @@ from lambent.errors import ApiError
 from lambent.telemetry.logs import Group, LogStore, NoSuchGroup, NoSuchStream, Stream
 from lambent.telemetry.pattern import BadPattern, compile_pattern
 from lambent.telemetry.queries import FOREVER_MS, PAGE_EVENTS, BadToken
+from lambent.telemetry.retention import DAYS_ALLOWED
 from lambent.telemetry.segments import Event, Position
 
 DESCRIBE_LIMIT = 50  # API reference: the default and the maximum
@@ -147,6 +148,32 @@ def delete_log_group(context: Context, params: Params) -> Answer:
     return None
 
 
+@logs_operation("DeleteLogStream")
+def delete_log_stream(context: Context, params: Params) -> Answer:
+    with _lookup_errors():
+        _store(context).delete_stream(params["logGroupName"], params["logStreamName"])
+    return None
+
+
+@logs_operation("PutRetentionPolicy")
+def put_retention_policy(context: Context, params: Params) -> Answer:
+    days = params["retentionInDays"]
+    if days not in DAYS_ALLOWED:
+        allowed = ", ".join(map(str, DAYS_ALLOWED))
+        raise _invalid(f"1 validation error detected: Value '{days}' at 'retentionInDays' failed to satisfy "
+                       f"constraint: Member must satisfy enum value set: [{allowed}]")
+    with _lookup_errors():
+        _store(context).retain(params["logGroupName"], days)
+    return None
+
+
+@logs_operation("DeleteRetentionPolicy")
+def delete_retention_policy(context: Context, params: Params) -> Answer:
+    with _lookup_errors():
+        _store(context).retain(params["logGroupName"], None)
+    return None
+
+
 @logs_operation("PutLogEvents")
 def put_log_events(context: Context, params: Params) -> Answer:
     events = [(event["timestamp"], event["message"]) for event in params["logEvents"]]
@@ -211,7 +238,8 @@ def _name_in(identifier: str) -> str:
 
 def _group(store: LogStore, group: Group) -> dict[str, Any]:
     arn = _group_arn(store, group.name)
-    return {
+    kept = {} if group.retention_days is None else {"retentionInDays": group.retention_days}
+    return kept | {
         "logGroupName": group.name,
         "creationTime": group.created_ms,
         "metricFilterCount": 0,
