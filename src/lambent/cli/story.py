@@ -22,8 +22,12 @@ EVENTS = {
     "ExtensionRegistered": "extension {participant} registered",
     "NextRequested": "{participant} asks for work",
     "ResponsePosted": "response to {request_id}",
+    "ResponseStarted": "response to {request_id} begins",
+    "ResponseEnded": "response to {request_id} ends",
     "ErrorPosted": "error from {request_id}",
     "InitErrorPosted": "Init failed",
+    "ExtensionInitErrorPosted": "{participant} could not start",
+    "ExtensionExitErrorPosted": "{participant} is about to fail",
     "ProcessExited": "{participant} ended{exit}",
     "EntrypointMissing": "no bootstrap found",
     "InvocationAssigned": "invocation {invocation} assigned",
@@ -37,6 +41,7 @@ EFFECTS: dict[str, str | None] = {
     "Launch": "launch {participant}",
     "Deliver": "deliver {invocation}",
     "DeliverShutdown": "tell {participant} to shut down",
+    "OpenStream": "open the caller's stream",
     "Reply": "reply",
     "SetDeadline": None,
     "ClearDeadline": None,
@@ -53,6 +58,9 @@ EFFECTS: dict[str, str | None] = {
     "ReportStart": None,
     "ReportEnd": None,
     "ReportEntrypoint": None,
+    "ReportInitRuntimeDone": None,
+    "ReportExtension": None,
+    "ReportRuntimeDone": None,
 }
 
 _CALL = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
