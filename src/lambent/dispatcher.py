@@ -71,6 +71,8 @@ class Dispatcher:
         """Run a function once."""
         self._waiting[invocation] = on_outcome
         self._quiet.clear()
+        if self.scheduler.is_tight():
+            self._measure_now()  # nobody is refused, and nothing retired, for what was true a second ago
         self._feed(machine.InvocationArrived(self._clock.monotonic(), invocation))
 
     def invoke_streaming(self, invocation: Invocation, on_stream: OnStream, on_outcome: OnOutcome) -> None:
@@ -240,6 +242,9 @@ class Dispatcher:
         if not self.scheduler.members:
             return
         self._measuring = self._loop.call_later(MEASURE_S, self._measure)
+        self._measure_now()
+
+    def _measure_now(self) -> None:
         measured = self.worker.memory()
         if measured is not None:
             used_bytes, refused = measured

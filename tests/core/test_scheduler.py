@@ -173,6 +173,18 @@ def test_memory_over_the_budget_retires_the_longest_idle_first() -> None:
     assert (retired.number, retired.reason) == (first, "memory")
 
 
+def test_reserve_is_held_only_while_an_environment_is_initialised() -> None:
+    made = scheduler(budget=2 * RESERVE_BYTES)
+    numbers = []
+    for i in range(20):
+        assert not made.is_tight()
+        numbers.append(started(made, float(i), f"r{i}"))
+        feed(made, EnvironmentIdle(i + 0.5, numbers[-1]), RetireAsked(i + 0.6, numbers[-1], "asked"))
+    started(made, 30.0, "a")
+    started(made, 30.0, "b")
+    assert made.is_tight()
+
+
 def test_refused_allocation_retires_one_idle_environment() -> None:
     made = scheduler(budget=10 * RESERVE_BYTES)
     number = started(made, 0.0, "r1")

@@ -23,6 +23,7 @@ class Member:
     idle_since: float = 0.0
     invocations: int = 0
     busy: bool = True  #: from the start until it is idle for the first time, and while it serves
+    starting: bool = True  #: until it has answered or was idle for the first time
     leased: bool = False  #: its invocation holds a lease
     retiring: bool = False
     timed: bool = False  #: has an entry among the scheduler's timers

@@ -7,7 +7,7 @@ AWS. One exception: where an environment has just answered and is about to be id
 moment, or a caller that sends one request after the other would get a new environment for each.
 
 Memory: MemorySize is a ceiling, not a reservation. Admission counts what was measured last, plus a reserve for each
-environment started since; when that passes the budget, the least useful idle environments go first.
+environment that is being initialised; when that passes the budget, the least useful idle environments go first.
 
 Longer than 400 lines because vocabulary and rules are read as one text.
 """
@@ -194,7 +194,9 @@ class Scheduler:
         #: what to start more of; for every fleet that wants provisioned environments
         self._provisioned_functions: dict[FleetKey, FunctionVersion] = {}
         self._last_number = 0
-        self._memory_bytes = 0  #: measured, plus the reserve of what was started since
+        self._measured_bytes = 0
+        self._starting = 0  #: members that are being initialised, of which a measurement has not seen everything
+        self._leaving = 0  #: members retired for memory since the last measurement
         #: (time, number): at most one entry for each member; read lazily, an early one is pushed back
         self._timers: list[tuple[float, int]] = []
         self._timer_at = float("inf")
@@ -270,7 +272,7 @@ class Scheduler:
         member = Member(number, fleet, at, expires_at, provisioned)
         fleet.members[number] = member
         self.members[number] = member
-        self._memory_bytes += RESERVE_BYTES
+        self._starting += 1
         return member
 
     def _release(self, member: Member) -> None:
@@ -281,7 +283,13 @@ class Scheduler:
     def _environment_settling(self, event: EnvironmentSettling) -> None:
         member = self.members.get(event.number)
         if member is not None and member.busy and not member.retiring:
+            self._is_up(member)
             member.fleet.settling.add(member.number)
+
+    def _is_up(self, member: Member) -> None:
+        if member.starting:
+            member.starting = False
+            self._starting -= 1
 
     def _wait_no_longer(self, fleet: Fleet, at: float, until: float) -> None:
         """Start environments for those whose time is over, and for those who wait for more than will be idle."""
@@ -300,6 +308,7 @@ class Scheduler:
             return
         fleet = member.fleet
         member.busy = False
+        self._is_up(member)
         fleet.settling.discard(member.number)
         self._release(member)
         if not member.retiring:
@@ -330,6 +339,7 @@ class Scheduler:
     def _environment_gone(self, event: EnvironmentGone) -> None:
         member = self.members.pop(event.number)
         fleet = member.fleet
+        self._is_up(member)
         fleet.settling.discard(member.number)
         self._release(member)
         fleet.drop(member)
@@ -472,22 +482,31 @@ class Scheduler:
     # Memory
 
     def _memory_measured(self, event: MemoryMeasured) -> None:
-        self._memory_bytes = event.used_bytes
+        self._measured_bytes = event.used_bytes
+        self._leaving = 0
         if event.refused:
             self._retire_least_useful()
         self._make_room(0)
+
+    def is_tight(self) -> bool:
+        """Whether one more environment might be too much as far as is known: a reason to measure anew."""
+        return not self._has_room(RESERVE_BYTES)
+
+    def _has_room(self, wanted_bytes: int) -> bool:
+        if self.memory_budget_bytes is None:
+            return True
+        expected = self._measured_bytes + (self._starting - self._leaving) * RESERVE_BYTES
+        return expected + wanted_bytes <= self.memory_budget_bytes
 
     def _make_room(self, wanted_bytes: int) -> bool:
         """Retire idle environments until the budget would hold; False when it never will.
 
         What a retired environment frees is only known by the next measurement, so each is taken to free the reserve.
         """
-        if self.memory_budget_bytes is None:
-            return True
-        while self._memory_bytes + wanted_bytes > self.memory_budget_bytes:
+        while not self._has_room(wanted_bytes):
             if not self._retire_least_useful():
                 return False
-            self._memory_bytes -= RESERVE_BYTES
+            self._leaving += 1
         return True
 
     def _retire_least_useful(self) -> bool:
@@ -507,6 +526,8 @@ class Scheduler:
         if leased + waiting != self.leases.held:
             yield f"{self.leases.held} leases are held by {leased} environments and {waiting} who wait"
         yield from self.leases.invariants()
+        if sum(member.starting for member in self.members.values()) != self._starting:
+            yield f"{self._starting} environments are counted as starting"
         for key, fleet in self.fleets.items():
             yield from fleet.invariants()
             if not fleet.members and not fleet.wanted:
@@ -514,6 +535,8 @@ class Scheduler:
         for member in self.members.values():
             if member.fleet.is_idle(member) and not member.timed:
                 yield f"environment {member.number} is idle without a timer"
+            if member.starting and not member.busy:
+                yield f"environment {member.number} is idle and still starting"
             if member.leased and (not member.busy or member.provisioned):
                 yield f"environment {member.number} holds a lease that it does not need"
 
