@@ -14,7 +14,7 @@ from bench.wire import Wire, WrongAnswer
 from lambent.runtimes.prepared import PreparedRuntime
 
 WANTED = 1.0
-ROUNDS = 15
+ROUNDS = 25
 
 
 def measure(server: Server, runtime: PreparedRuntime) -> list[Line]:

@@ -11,11 +11,12 @@ import tracemalloc
 
 from bench.measure import Line
 from lambent.core import events, scheduler
-from lambent.core.environment import Environment, Phase
+from lambent.core.environment import Environment
 from lambent.core.journal import STEPS_KEPT
 from lambent.core.keepalive.fixed import Fixed
 from lambent.core.model import FunctionVersion, Invocation, Outcome, OutcomeKind
 from lambent.core.scheduler import Scheduler
+from lambent.core.states import Phase
 
 BUDGET_US = 25.0
 BUDGET_EVENTS = 3
