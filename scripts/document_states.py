@@ -15,7 +15,7 @@ from pathlib import Path
 from lambent.core import effects as do
 from lambent.core import outcomes
 from lambent.core.effects import Effect
-from lambent.core.environment import Environment, Phase, State
+from lambent.core.environment import Environment
 from lambent.core.events import (
     RUNTIME,
     DeadlinePassed,
@@ -35,6 +35,7 @@ from lambent.core.events import (
     Started,
 )
 from lambent.core.model import ExitStatus, FunctionVersion, Invocation, Outcome, OutcomeKind
+from lambent.core.states import Phase, State
 from lambent.limits import RESPONSE_PAYLOAD_BYTES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "states.md"

@@ -15,7 +15,7 @@ from lambent.core.effects import (
     SetDeadline,
     SignalRuntime,
 )
-from lambent.core.environment import EXTENSION_TABLE, RUNTIME_TABLE, Environment, Phase, State, Stopping
+from lambent.core.environment import Environment
 from lambent.core.events import (
     RUNTIME,
     DeadlinePassed,
@@ -40,6 +40,7 @@ from lambent.core.events import (
 )
 from lambent.core.journal import IllegalEvent
 from lambent.core.model import ExitStatus, Outcome, OutcomeKind
+from lambent.core.states import EXTENSION_TABLE, RUNTIME_TABLE, Phase, State, Stopping
 
 
 def cold(tail: bool = False, streams: bool = False) -> Playbook:

@@ -20,7 +20,7 @@ from lambent.core.effects import (
     Terminate,
     Thaw,
 )
-from lambent.core.environment import Environment, Phase
+from lambent.core.environment import Environment
 from lambent.core.events import (
     RUNTIME,
     DeadlinePassed,
@@ -44,6 +44,7 @@ from lambent.core.events import (
     Started,
 )
 from lambent.core.model import ExitStatus, Invocation
+from lambent.core.states import Phase
 
 EXTENSIONS = ("a", "b")
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from lambent import limits
-from lambent.core.environment import State
 from lambent.core.events import ErrorPosted, Event, NextRequested, ResponsePosted
 from lambent.core.model import FunctionVersion, Invocation
+from lambent.core.states import State
 from lambent.core.subscription import Api, Subscription
 from lambent.http1 import Connection
 from lambent.runtimeapi.app import BODY_LIMIT, RuntimeApi

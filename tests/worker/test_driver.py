@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from fakes import Api, FakeHost, FakeSandbox, Guest, function, invocation, obliging, request, until
 
-from lambent.core.environment import Phase
 from lambent.core.events import ProcessesEnded
 from lambent.core.model import ExitStatus, InitType, Invocation, OutcomeKind
+from lambent.core.states import Phase
 from lambent.runtimeapi.app import BODY_LIMIT
 from lambent.sandbox.base import SandboxError
 from lambent.worker.driver import CONNECTIONS, Driver

@@ -1,6 +1,7 @@
 """The platform's decisions, pure. A map of the package:
 
     model         the nouns: FunctionVersion, Invocation, Outcome, ExitStatus
+    states        phases, states, and the tables of legal calls
     environment   machine: one execution environment's life        driven by worker/driver.py
     scheduler     machine: all environments of all functions       driven by dispatcher.py
     fleet         the environments of one function version, as the scheduler keeps them

@@ -1,20 +1,18 @@
 """The machine of one execution environment: what it does next, for every event in every phase.
 
-Lambda's lifecycle is not one automaton. The runtime and each extension move by their own API calls (the two tables
-below); the phase moves when a joint condition over them holds: Init is over when all wait in Next, an invocation
+Lambda's lifecycle is not one automaton. The runtime and each extension move by their own API calls (the two tables in
+`states`); the phase moves when a joint condition over them holds: Init is over when all wait in Next, an invocation
 when the runtime has answered and all wait in Next again. `worker/driver.py` performs the effects and brings every
 result back as an event. Rules of this file: `handle` either applies an event whole or raises IllegalEvent and
 changes nothing; what a guest may get wrong is asked first with `refusal`; a deadline names its epoch and a late one is
 ignored; a reset and a shutdown stop the processes by the same steps. Facts: fact sheet 1.2 to 1.7.
 
-Longer than 400 lines because tables and rules are read as one text.
+Longer than 400 lines because the rules are read as one text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from lambent import limits
@@ -70,93 +68,17 @@ from lambent.core.events import (
 )  # fmt: skip
 from lambent.core.journal import IllegalEvent, Journal
 from lambent.core.model import ExitStatus, InitPhase, InitType, Invocation, Outcome, OutcomeKind, Status, bill
-
-
-class Phase(Enum):
-    INIT = "init"
-    IDLE = "idle"
-    INVOKE = "invoke"
-    RESET = "reset"
-    SHUTDOWN = "shutdown"
-    GONE = "gone"
-
-
-class State(Enum):
-    """Where one participant stands."""
-
-    ABSENT = "absent"  #: not started, or its exit is known
-    STARTED = "started"
-    REGISTERED = "registered"  #: extensions only
-    READY = "ready"  #: waits in Next
-    BUSY = "busy"  #: was handed an invocation
-    RESPONDING = "responding"  #: runtime only: in the middle of a streamed response
-    RESPONDED = "responded"  #: runtime only: answered, not yet back in Next
-    FAILED = "failed"  #: posted an error that it does not survive; it exits next
-
-
-# How one participant moves by its own calls: (state, event) -> state. Everything else is refused.
-
-RUNTIME_TABLE: dict[tuple[State, type], State] = {
-    (State.STARTED, NextRequested): State.READY,
-    (State.STARTED, InitErrorPosted): State.FAILED,
-    (State.READY, NextRequested): State.READY,  # asking again is allowed; it blocks again
-    (State.BUSY, ResponsePosted): State.RESPONDED,
-    (State.BUSY, ErrorPosted): State.RESPONDED,
-    (State.BUSY, ResponseStarted): State.RESPONDING,
-    (State.RESPONDING, ResponseEnded): State.RESPONDED,
-    (State.RESPONDED, NextRequested): State.READY,
-}
-EXTENSION_TABLE: dict[tuple[State, type], State] = {
-    (State.STARTED, ExtensionRegistered): State.REGISTERED,
-    (State.REGISTERED, NextRequested): State.READY,
-    (State.READY, NextRequested): State.READY,
-    (State.BUSY, NextRequested): State.READY,
-    (State.REGISTERED, ExtensionInitErrorPosted): State.FAILED,
-    (State.REGISTERED, ExtensionExitErrorPosted): State.FAILED,
-    (State.READY, ExtensionExitErrorPosted): State.FAILED,
-    (State.BUSY, ExtensionExitErrorPosted): State.FAILED,
-}
-
-#: Exit codes by which a sandbox says that there was nothing to execute.
-NOT_LAUNCHED = (126, 127)
-
-#: In which phases an event may come; those of a participant depend on its state instead.
-PHASES: dict[type, frozenset[Phase]] = {
-    Started: frozenset({Phase.INIT}),
-    SandboxCreated: frozenset({Phase.INIT}),
-    SandboxFailed: frozenset(set(Phase) - {Phase.GONE}),
-    EntrypointMissing: frozenset({Phase.INIT, Phase.INVOKE}),
-    InvocationAssigned: frozenset({Phase.INIT, Phase.IDLE, Phase.RESET}),
-    ProcessesEnded: frozenset({Phase.RESET, Phase.SHUTDOWN}),
-}
-
-
-@dataclass(slots=True)
-class Extension:
-    """An extension as the machine sees it."""
-
-    state: State
-    external: bool
-    invoke: bool = False
-    shutdown: bool = False
-    told: bool = False  #: how it came through Init has been reported
-
-    @property
-    def events(self) -> tuple[str, ...]:
-        return ("INVOKE",) * self.invoke + ("SHUTDOWN",) * self.shutdown
-
-
-#: An extension's state in the words of `platform.extension`.
-_EXTENSION_WORDS = {State.STARTED: "Started", State.REGISTERED: "Registered", State.READY: "Ready",
-                    State.BUSY: "Running"}  # fmt: skip
-
-
-class Stopping(Enum):
-    """How far a reset or a shutdown has come."""
-
-    RUNTIME = "runtime"  #: SIGTERM sent, the runtime may end by itself
-    EXTENSIONS = "extensions"  #: SHUTDOWN delivered, extensions may end by themselves
-    KILLED = "killed"  #: Terminate is under way
+from lambent.core.states import (
+    EXTENSION_TABLE,
+    EXTENSION_WORDS,
+    NOT_LAUNCHED,
+    PHASES,
+    RUNTIME_TABLE,
+    Extension,
+    Phase,
+    State,
+    Stopping,
+)
 
 
 class Environment:
@@ -734,7 +656,7 @@ class Environment:
         """Once in each Init: when it is ready, or when Init fails."""
         if not extension.told:
             extension.told = True
-            words = state or _EXTENSION_WORDS.get(extension.state, "")
+            words = state or EXTENSION_WORDS.get(extension.state, "")
             self._effects.append(ReportExtension(name, words, extension.events, error_type))
 
     def _report_runtime_done(self, at: float, status: Status, error_type: str) -> None:

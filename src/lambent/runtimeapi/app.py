@@ -14,7 +14,6 @@ import msgspec
 
 from lambent import limits
 from lambent.core import outcomes
-from lambent.core.environment import State
 from lambent.core.events import (
     RUNTIME,
     ErrorPosted,
@@ -28,6 +27,7 @@ from lambent.core.events import (
     ResponseStarted,
 )
 from lambent.core.model import FunctionVersion, Invocation, Outcome, OutcomeKind
+from lambent.core.states import State
 from lambent.core.subscription import Api, Subscription
 from lambent.http1 import Request, Streamed
 from lambent.http1_parse import BodySink

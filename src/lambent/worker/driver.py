@@ -22,7 +22,7 @@ from typing import Any
 from lambent.clock import Clock
 from lambent.core import effects as do
 from lambent.core import outcomes
-from lambent.core.environment import Environment, Phase, State
+from lambent.core.environment import Environment
 from lambent.core.events import (
     RUNTIME,
     DeadlinePassed,
@@ -37,6 +37,7 @@ from lambent.core.events import (
     Started,
 )
 from lambent.core.model import ExitStatus, FunctionVersion, InitType, Invocation
+from lambent.core.states import Phase, State
 from lambent.core.subscription import Api, Subscription
 from lambent.http1 import Connection
 from lambent.http1_parse import Budget

@@ -8,8 +8,8 @@ from collections import OrderedDict
 from typing import Any
 
 from lambent.clock import Clock, rfc3339
-from lambent.core.environment import Phase
 from lambent.core.model import FunctionVersion, InitType, Invocation
+from lambent.core.states import Phase
 from lambent.errors import ApiError
 from lambent.limits import MAX_EXTENSIONS
 from lambent.runtimeapi.peer import PeerLookup, holds_socket
