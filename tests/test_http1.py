@@ -51,7 +51,7 @@ class Client:
 
     async def answer(self, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of the next answer."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
             size = int(headers.get("content-length", "0")) if method != "HEAD" else 0
@@ -63,7 +63,7 @@ class Client:
 
     async def rest(self) -> bytes:
         """Everything until the server closes."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.reader.read()
 
 
@@ -90,7 +90,7 @@ async def connected(server: Server) -> Client:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0)
 
@@ -367,7 +367,7 @@ async def test_slow_reader_that_gets_on_is_not_dropped() -> None:
     async with serving(lambda request: request.respond(200, big), timeout_s=0.05) as (_, client):
         client.send(get("/", "Connection: close"))
         received = 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while data := await client.reader.read(1_000_000):
                 received += len(data)
                 await asyncio.sleep(0.003)

@@ -77,13 +77,13 @@ async def serving(reply: Callable[[Request], None] = lambda request: request.res
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0)
 
 
 async def read(reader: asyncio.StreamReader, end: bytes) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await reader.readuntil(end)
 
 
@@ -152,7 +152,7 @@ async def test_broken_body_and_fault_of_ours_end_the_body_and_the_connection(
         writer.write(HEAD + b"3\r\none\r\n" + broken)
         assert (await read(reader, b"\r\n")).startswith(b"HTTP/1.1 " + status)
         assert server.taken[0].is_lost
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await reader.read()
     assert ("a fault of ours" in capsys.readouterr().err) == (status == b"500")
 
@@ -206,7 +206,7 @@ async def test_answer_to_http_1_0_is_ended_by_the_close() -> None:
 
     async with serving(reply) as (_, reader, writer):
         writer.write(PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             answer = await reader.read()
         assert answer.endswith(b"Connection: close\r\n\r\none")
         assert b"chunked" not in answer
@@ -234,7 +234,7 @@ async def test_answer_that_is_broken_off_has_no_end() -> None:
 
     async with serving(reply) as (_, reader, writer):
         writer.write(PLAIN)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert (await reader.read()).endswith(b"\r\n\r\n3\r\none\r\n")
 
 
@@ -267,7 +267,7 @@ async def test_peer_that_reads_too_slowly_is_told_to_whoever_makes_the_answer() 
         assert told == [False]
         writer.transport.resume_reading()  # type: ignore[attr-defined]
         received = 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while received < sent:
                 received += len(await reader.read(1 << 20))
         await until(lambda: told == [False, True])

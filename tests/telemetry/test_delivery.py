@@ -57,7 +57,7 @@ class Listener:
         return made
 
     async def next(self) -> list[Any]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.batches.get()
 
 
@@ -209,7 +209,7 @@ async def test_odd_answers_are_failures_and_nothing_more(answer: bytes, monkeypa
     one = subscriber(listener, wanted(listener))
     one.offer(b"1")
     one.flush()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         for _ in range(delivery.ATTEMPTS):
             await asked.acquire()
     one.close()

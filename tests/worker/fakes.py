@@ -340,6 +340,6 @@ def invocation(request_id: str = "r1", *, tail: bool = False, payload: bytes = b
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop turn until it holds."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0)
