@@ -58,7 +58,7 @@ class Callers:
             return self.default
         key, _, region, _, _ = parts
         return Caller(account_of(key) or self.default.account,
-                      region if _REGION.fullmatch(region) else self.default.region)  # fmt: skip
+                      region if is_region(region) else self.default.region)  # fmt: skip
 
 
 def service_of(headers: Mapping[str, str], query: str) -> str:
@@ -66,6 +66,11 @@ def service_of(headers: Mapping[str, str], query: str) -> str:
     found = _CREDENTIAL.search(headers.get("authorization") or unquote(query))
     parts = found[1].split("/") if found is not None else []
     return parts[3] if len(parts) == 5 and parts[3].isascii() else ""
+
+
+def is_region(text: str) -> bool:
+    """Whether this has the form of a region's name."""
+    return _REGION.fullmatch(text) is not None
 
 
 def account_of(key: str) -> str | None:

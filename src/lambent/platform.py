@@ -28,6 +28,7 @@ from lambent.frontend.management import Management
 from lambent.frontend.streaming import StreamingInvoke
 from lambent.frontend.url_requests import FunctionUrls
 from lambent.http1 import Connection
+from lambent.http1_parse import Budget
 from lambent.runtimes.preparation import Runtimes
 from lambent.sandbox.base import SandboxBackend
 from lambent.sandbox.detect import choose_backend
@@ -36,6 +37,11 @@ from lambent.store.store import Store
 from lambent.telemetry.logstores import LogStores
 from lambent.worker.local import LocalWorker
 from lambent.worker.packages import PackageStore
+
+#: Connections of clients at most. Each environment needs about a dozen descriptors beside them.
+CONNECTIONS = 4096
+#: What their requests and answers may make us hold together. A request may have 70 MB.
+BODIES_BYTES = 1024 * 1024 * 1024
 
 
 def serve(settings: Settings) -> int:
@@ -120,16 +126,19 @@ def s3_source(settings: Settings, clock: Clock) -> S3Source | None:
 
 
 class Listener:
-    """The server's socket and its connections."""
+    """The server's socket and its connections: so many that the rest of the server keeps descriptors for itself."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int | None = None) -> None:
         self._loop = loop
         self._server: asyncio.Server | None = None
         self._edge: Edge | None = None
-        self._connections: set[Connection] = set()
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._limit = limit or (CONNECTIONS if files == resource.RLIM_INFINITY else min(CONNECTIONS, files // 2))
+        self._budget = Budget(BODIES_BYTES)
+        self._connections: dict[Connection, None] = {}
 
     async def bind(self, host: str, port: int) -> str:
-        """Take the port. Connections wait until `serve`. Raises OSError."""
+        """Take the port. Connections are refused until `serve`. Raises OSError."""
         self._server = await self._loop.create_server(self._connect, host, port, backlog=1024, start_serving=False)
         taken = self._server.sockets[0].getsockname()
         shown = f"[{taken[0]}]" if ":" in taken[0] else taken[0]
@@ -142,9 +151,23 @@ class Listener:
 
     def _connect(self) -> Connection:
         assert self._edge is not None
-        connection = Connection(self._edge.handle, self._loop, limits.CREATE_REQUEST_BYTES, self._connections.discard)
-        self._connections.add(connection)
+        connection = Connection(self._edge.handle, self._loop, limits.CREATE_REQUEST_BYTES, self._closed,
+                                self._one_too_many, budget=self._budget)  # fmt: skip
+        self._connections[connection] = None
         return connection
+
+    def _closed(self, connection: Connection) -> None:
+        self._connections.pop(connection, None)
+
+    def _one_too_many(self, connection: Connection) -> str | None:
+        """Over the limit the oldest idle connection goes, so that nobody keeps others out by holding on to theirs."""
+        if len(self._connections) <= self._limit:
+            return None
+        for other in self._connections:
+            if other.idle and not other.closed and other is not connection:
+                other.abort()
+                return None
+        return "too many connections"
 
     def close(self) -> None:
         assert self._server is not None

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from lambent.callers import is_region
+
 SandboxChoice = Literal["auto", "namespace", "process"]
 Network = Literal["host", "isolated"]
 
@@ -50,6 +52,8 @@ class Setting:
 
     def parse(self, text: str) -> Any:
         """Text from a flag or a variable as the setting's type, or SettingError."""
+        if self.name in _NEVER_EMPTY and not text.strip():
+            raise SettingError(f"{self.flag} must not be empty")
         try:
             value = _BOOLEANS[text.lower()] if self.kind is bool else self.kind(text)
         except (ValueError, KeyError):
@@ -67,8 +71,10 @@ class Setting:
             raise SettingError(f"{self.flag}: {value!r} is below {self.minimum:g}")
         if self.name == "port" and value > 65535:
             raise SettingError(f"{self.flag}: {value!r} is not a port (0 to 65535)")
-        if self.name == "account" and not (len(value) == 12 and value.isdecimal()):
+        if self.name == "account" and not (len(value) == 12 and value.isascii() and value.isdecimal()):
             raise SettingError(f"{self.flag}: {value!r} is not a 12-digit account id")
+        if self.name == "region" and not is_region(value):
+            raise SettingError(f"{self.flag}: {value!r} is not the name of a region, like us-east-1")
         if self.name == "s3_endpoint" and value and not _is_endpoint(value):
             raise SettingError(f"{self.flag}: {value!r} is not an address like http://host:port")
 
@@ -81,6 +87,8 @@ def _is_endpoint(text: str) -> bool:
         return False
 
 
+#: Where nothing would be taken for something: for every address of this machine, for the current folder.
+_NEVER_EMPTY = ("host", "data_dir", "cache_dir")
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 

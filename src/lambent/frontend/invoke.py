@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import random
+from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -18,7 +19,7 @@ from lambent.clock import Clock
 from lambent.core import routing
 from lambent.core.model import FunctionVersion, Invocation, Outcome, OutcomeKind
 from lambent.dispatcher import Dispatcher
-from lambent.errors import ApiError
+from lambent.errors import ApiError, invalid_parameter
 from lambent.http1 import Request
 from lambent.store.functions import FunctionTable, Route
 from lambent.worker.base import Served
@@ -26,6 +27,11 @@ from lambent.worker.base import Served
 PREFIX = "/2015-03-31/functions/"
 SUFFIX = "/invocations"
 _KINDS = ("Event", "RequestResponse", "DryRun")
+
+#: Longest trace header that is handed on. AWS's own have about 150 characters.
+TRACE_BYTES = 1024
+#: Parameters of a query that are looked at. Invoke knows one; signed requests bring half a dozen.
+MAX_PARAMETERS = 100
 
 #: AWS's words for a throttled call, by reason (fact sheet 6.4).
 THROTTLED = "Rate Exceeded."
@@ -73,18 +79,23 @@ class Invoke:
         log_type = headers.get("x-amz-log-type") or "None"
         _check_choice(kind, "invocationType", kinds)
         _check_choice(log_type, "logType", ("None", "Tail"))
-        qualifier = dict(parse_qsl(request.query)).get("Qualifier") if request.query else None
+        qualifier = _qualifier(request.query) if request.query else None
         caller = self._callers.of(headers, request.query)
         route = self._functions.route(name, qualifier, caller)
         context = _client_context(headers.get("x-amz-client-context", ""))
         payload = request.body or b"{}"
         _check_json(payload)
         return kind, Invocation(request_id, chosen(route), payload, route.invoked_arn,
-                                headers.get("x-amzn-trace-id") or self.new_trace_id(), context,
+                                self.trace_id(headers), context,
                                 reply_after_report=log_type == "Tail")
 
-    def new_trace_id(self) -> str:
-        """An unsampled trace header, as the platform makes one when the caller sends none."""
+    def trace_id(self, headers: Mapping[str, str]) -> str:
+        """The caller's trace header, or an unsampled one of ours when there is none that can be handed on."""
+        given = headers.get("x-amzn-trace-id", "")
+        # A runtime reads it from a header line; a long one would end it.
+        return given if given and len(given) <= TRACE_BYTES and _is_plain(given) else self._new_trace_id()
+
+    def _new_trace_id(self) -> str:
         noise = f"{random.getrandbits(192):048x}"
         stamp = int(self._clock.wall())
         return f"Root=1-{stamp:08x}-{noise[:24]};Parent={noise[24:40]};Sampled=0;Lineage=1:{noise[40:48]}:0"
@@ -141,7 +152,18 @@ def refuse(request: Request, error: ApiError, request_id: str) -> None:
 
 def _clean(content_type: str) -> str:
     """The runtime's content type, if it is one that can stand in a header."""
-    return content_type if content_type.isascii() and content_type.isprintable() else "application/octet-stream"
+    return content_type if _is_plain(content_type) else "application/octet-stream"
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
+
+def _qualifier(query: str) -> str | None:
+    try:
+        return dict(parse_qsl(query, max_num_fields=MAX_PARAMETERS)).get("Qualifier")
+    except ValueError:
+        raise invalid_parameter(f"The query string has more than {MAX_PARAMETERS} parameters.") from None
 
 
 def _check_choice(value: str, member: str, choices: tuple[str, ...]) -> None:
@@ -153,7 +175,9 @@ def _check_choice(value: str, member: str, choices: tuple[str, ...]) -> None:
 
 def _check_json(payload: bytes) -> None:
     try:
-        msgspec.json.decode(payload)
+        msgspec.json.decode(payload, type=msgspec.Raw)  # judged without making objects of it: 6 MB may be millions
+        if not payload.isascii():
+            payload.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ApiError("InvalidRequestContentException",
                        f"Could not parse request body into json: Could not parse payload into json: {error}") from None

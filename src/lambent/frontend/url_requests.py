@@ -70,7 +70,7 @@ class FunctionUrls:
             return "pending" if error.status == 409 else "forbidden"
 
     def _invoke(self, request: Request, url: FunctionUrl, route: Route, request_id: str) -> None:
-        trace_id = request.headers.get("x-amzn-trace-id") or self._invoking.new_trace_id()
+        trace_id = self._invoking.trace_id(request.headers)
         event = urls.event_from_request(
             method=request.method, path=request.path or "/", query=request.query, headers=request.headers,
             body=request.body, source_ip=request.peer[0], url_id=url.url_id, request_id=request_id, trace_id=trace_id,

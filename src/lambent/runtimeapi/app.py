@@ -76,10 +76,6 @@ class Lifecycle(Protocol):
         """Whether a streamed response is under way and may go on."""
         ...
 
-    def is_external(self, name: str) -> bool:
-        """Whether an extension of this file name was launched from /opt/extensions."""
-        ...
-
     def subscription_refusal(self, name: str, api: Api) -> str | None:
         """Why this extension cannot subscribe now: `SubscriptionClosed`, `NotSupported` or `Taken`; None when it can.
 
@@ -314,7 +310,7 @@ class RuntimeApi:
             return
         try:
             wanted = msgspec.json.decode(request.body, type=_Registration)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             _refuse(request, 403, "InvalidRequestFormat", str(error))
             return
         unknown = [event for event in wanted.events if event not in ("INVOKE", "SHUTDOWN")]

@@ -14,6 +14,7 @@ _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _NLM_F_REQUEST = 1
 _NLMSG_ERROR = 2
+_MAPPED = b"\0" * 10 + b"\xff\xff"
 _ANY_COOKIE = b"\xff" * 8
 _HEADER = struct.Struct("=LHHLL")
 _ALL_STATES = 0xFFFFFFFF
@@ -35,10 +36,16 @@ class PeerLookup:
 
     def owner(self, peer: tuple[str, int], own: tuple[str, int]) -> tuple[int, int] | None:
         """The same socket's uid and inode number."""
-        sockid = struct.pack(">HH", peer[1], own[1])
-        sockid += socket.inet_aton(peer[0]).ljust(16, b"\0") + socket.inet_aton(own[0]).ljust(16, b"\0")
+        try:
+            theirs, ours = _packed(peer[0]), _packed(own[0])
+        except OSError:
+            return None  # not an address: the connection was gone before anybody asked who it is
+        if len(theirs) != len(ours):
+            return None
+        sockid = struct.pack(">HH", peer[1], own[1]) + theirs.ljust(16, b"\0") + ours.ljust(16, b"\0")
         sockid += struct.pack("=L", 0) + _ANY_COOKIE
-        request = struct.pack("=BBBBL", socket.AF_INET, socket.IPPROTO_TCP, 0, 0, _ALL_STATES) + sockid
+        family = socket.AF_INET if len(ours) == 4 else socket.AF_INET6
+        request = struct.pack("=BBBBL", family, socket.IPPROTO_TCP, 0, 0, _ALL_STATES) + sockid
         head = _HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0)
         try:
             self._socket.send(head + request)
@@ -53,6 +60,14 @@ class PeerLookup:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _packed(address: str) -> bytes:
+    """An IP address as bytes; one of version 4 in the clothes of version 6 as what it is. Raises OSError."""
+    if ":" not in address:
+        return socket.inet_pton(socket.AF_INET, address)
+    packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+    return packed[12:] if packed.startswith(_MAPPED) else packed
 
 
 def holds_socket(pid: int, inode: int) -> bool:

@@ -38,7 +38,7 @@ def parse(body: bytes, api: Api) -> Subscription:
     """A subscription from a request's body. Raises Invalid."""
     try:
         asked = msgspec.json.decode(body, type=_Asked)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(str(error)) from None
     schema = asked.schemaVersion or _SCHEMAS[api][0]
     if schema not in _SCHEMAS[api]:

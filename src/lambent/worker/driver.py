@@ -101,9 +101,6 @@ class Driver:
     def responding(self) -> bool:
         return self.machine.responding
 
-    def is_external(self, name: str) -> bool:
-        return name in self.machine.external
-
     def subscription_refusal(self, name: str, api: Api) -> str | None:
         if not reach.can_reach(self._parts.network, self._parts.peers):
             return "NotSupported"
