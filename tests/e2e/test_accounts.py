@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -18,9 +19,21 @@ PLACE = Function("place", "import os\n\ndef handler(event, context):\n    return
 CALLERS = (("e2e", "eu-west-1", "000000000000"), ("111111111111", "us-east-1", "111111111111"))
 
 
+_made: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def close_clients() -> Iterator[None]:
+    yield
+    while _made:
+        _made.pop().close()
+
+
 def client(server: Server, service: str, key: str, region: str) -> Any:
-    return boto3.client(service, endpoint_url=server.url, region_name=region, aws_access_key_id=key,
-                        aws_secret_access_key="x", config=Config(retries={"total_max_attempts": 1}))  # fmt: skip
+    _made.append(boto3.client(
+        service, endpoint_url=server.url, region_name=region, aws_access_key_id=key, aws_secret_access_key="x",
+        config=Config(retries={"total_max_attempts": 1})))  # fmt: skip
+    return _made[-1]
 
 
 def test_each_caller_invokes_a_function_of_its_own(server: Server) -> None:

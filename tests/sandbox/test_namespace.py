@@ -272,7 +272,8 @@ def test_a_guest_is_nobody_in_particular(arena: Arena) -> None:
             await sandbox.kill()
             guest.close()
         assert await output(sandbox, "hostname; cat /etc/hostname") == "169-254-100-1\n169-254-100-1\n"
-        assert (await output(sandbox, "getent hosts sandbox")).split()[0] == "127.0.0.1"
+        own, _, _ = sandbox.api_address.partition(":")  # so that environments can listen on one port
+        assert (await output(sandbox, "getent hosts sandbox.localdomain")).split()[0] == own
         limits = "ulimit -n; ulimit -u; ulimit -c; ulimit -s; ulimit -l"
         assert (await finish(sandbox, "/bin/bash", "-c", limits))[1] == "1024\n1024\n0\n8192\n64\n"
         await sandbox.destroy("test")
