@@ -63,7 +63,7 @@ def test_a_guest_gets_its_environment_and_nothing_else(arena: Arena) -> None:
         assert await output(sandbox, "readlink /proc/self/fd/0; cat; umask") == "/dev/null\n0022\n"
         masks = _signal_masks(await output(sandbox, "cat /proc/self/status"))
         # Without isolation nobody undoes what a shell ignores for its background jobs.
-        kept = _signal_masks(Path("/proc/self/status").read_text()) if stage.backend.name == "process" else (0, 0)
+        kept = _own_signal_masks() if stage.backend.name == "process" else (0, 0)
         assert [mask & ~own for mask, own in zip(masks, kept, strict=True)] == [0, 0]
         await sandbox.destroy("test")
 
@@ -74,6 +74,10 @@ def _signal_masks(status: str) -> tuple[int, int]:
     """Blocked and ignored signals."""
     rows = dict(line.split(":", 1) for line in status.splitlines())
     return int(rows["SigBlk"], 16), int(rows["SigIgn"], 16)
+
+
+def _own_signal_masks() -> tuple[int, int]:
+    return _signal_masks(Path("/proc/self/status").read_text())
 
 
 def test_output_comes_through_two_pipes_that_do_not_block(arena: Arena) -> None:
