@@ -8,12 +8,13 @@ import re
 from typing import Any
 
 import pytest
-from front_door import ARN, URL_ID, FrontDoor
 
 from lambent import limits
 from lambent.core.model import OutcomeKind
 from lambent.frontend.invoke import MAX_PARAMETERS, TRACE_BYTES
 from lambent.worker.base import Served
+
+from .front_door import ARN, URL_ID, FrontDoor
 
 UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 TRACE = r"Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0;Lineage=1:[0-9a-f]{8}:0"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from front_door import TOKEN, FrontDoor
+
+from .front_door import TOKEN, FrontDoor
 
 RETIRE = "/_lambent/environments/env-1/retire"
 

@@ -10,7 +10,7 @@ import pytest
 
 from lambent import limits
 from lambent.core import effects as do
-from lambent.core.environment import Environment, State
+from lambent.core.environment import Environment
 from lambent.core.events import (
     DeadlinePassed,
     Event,
@@ -22,6 +22,7 @@ from lambent.core.events import (
     Started,
 )
 from lambent.core.model import ExitStatus, FunctionVersion, Invocation, Outcome
+from lambent.core.states import State
 from lambent.core.subscription import Api, Subscription
 from lambent.http1 import Connection
 from lambent.runtimeapi.app import BODY_LIMIT, MAX_CONTENT_TYPE, MAX_NAME, RuntimeApi
