@@ -51,9 +51,10 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/pip
 	$(PIP) --editable '.[test]'
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-demo
 
-# A python is asked, not just looked for: version managers put names on the PATH that do not work.
+# A python is asked, not just looked for: version managers put names on the PATH that do not work. The distribution's goes
+# first: it is built with optimisations that version managers leave out, and the server is a tenth faster with it.
 $(BIN)/pip:
-	@for name in "$$PYTHON" python3.12 python3.13 python3.11 python3.14 python3; do \
+	@for name in "$$PYTHON" /usr/bin/python3.13 /usr/bin/python3.12 /usr/bin/python3.11 python3.12 python3.13 python3.11 python3.14 python3; do \
 	  if "$$name" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	    echo "making $(VENV) with $$("$$name" --version)"; exec "$$name" -m venv --clear $(VENV); fi; done; \
 	echo "Lambent needs Python 3.11 or newer with venv, and found none. On Debian or Ubuntu: apt install python3-venv." \
