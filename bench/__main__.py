@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import CHECKOUT, cold, core, freeze, peer, throughput, warm
+from bench import CHECKOUT, cold, control_plane, core, freeze, peer, throughput, warm
 from bench.measure import Line
 from bench.report import Machine, notes, save, table, versions
 from bench.server import NoServer, Server
@@ -19,7 +19,7 @@ from bench.wire import WrongAnswer
 from lambent.runtimes.catalog import RuntimeUnavailable
 from lambent.runtimes.prepared import PreparedRuntime
 
-PARTS = ("core", "warm", "throughput", "cold", "freeze")
+PARTS = ("core", "warm", "throughput", "cold", "freeze", "control")
 
 
 def measure(parts: list[str], runtime: PreparedRuntime) -> list[Line]:
@@ -41,6 +41,9 @@ def measure(parts: list[str], runtime: PreparedRuntime) -> list[Line]:
                 add("throughput", lambda: throughput.measure(server, emulator))
             add("cold", lambda: cold.measure(server, runtime))
     add("freeze", freeze.measure)
+    if "control" in parts:
+        with Server() as server:
+            add("control", lambda: control_plane.measure(server))
     return lines
 
 
