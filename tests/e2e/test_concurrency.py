@@ -78,7 +78,7 @@ def test_provisioned_environments_are_initialised_before_anybody_asks_and_spill_
     assert kinds == ["on-demand", "provisioned-concurrency", "provisioned-concurrency"]
     for call in calls:
         early = call.payload["started"] < before
-        assert early == (call.payload["type"] == "provisioned-concurrency")
+        assert early == (call.payload["type"] == "provisioned-concurrency") != call.cold
     lambda_.delete_provisioned_concurrency_config(FunctionName="provisioned", Qualifier="1")
     for _ in range(200):
         kept = [e for e in server.environments() if e["init_type"] == "provisioned-concurrency"]

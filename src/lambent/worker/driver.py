@@ -348,7 +348,8 @@ class Driver:
         stream.sink = self._parts.owner.streaming(effect.invocation, effect.content_type, self._served(), stream)
 
     def _served(self) -> Served:
-        return Served(self.id, self.invocations <= 1)
+        # Provisioned ones were initialised before anybody asked: their first invocation waits for nothing.
+        return Served(self.id, self.invocations <= 1 and self.machine.init_type != "provisioned-concurrency")
 
     def _reply(self, effect: do.Reply) -> None:
         invocation = effect.invocation
