@@ -25,7 +25,8 @@ from lambent.core.model import ExitStatus, FunctionVersion, Invocation, Outcome
 from lambent.core.states import State
 from lambent.core.subscription import Api, Subscription
 from lambent.http1 import Connection
-from lambent.runtimeapi.app import BODY_LIMIT, MAX_CONTENT_TYPE, MAX_NAME, RuntimeApi
+from lambent.runtimeapi.app import BODY_LIMIT, MAX_NAME, RuntimeApi
+from lambent.runtimeapi.lane import MAX_CONTENT_TYPE
 
 FUNCTION = FunctionVersion("000000000000", "us-east-1", "f", "7", "g1", "python3.12", "app.handler", "0" * 64)
 ARN = FUNCTION.function_arn + ":live"

@@ -14,7 +14,7 @@ from lambent.core.states import State
 from lambent.core.subscription import Api, Subscription
 from lambent.http1 import Connection
 from lambent.runtimeapi.app import BODY_LIMIT, RuntimeApi
-from lambent.runtimeapi.lane import TEXT_BYTES, render
+from lambent.runtimeapi.lane import MAX_CONTENT_TYPE, TEXT_BYTES, render
 
 FUNCTION = FunctionVersion("000000000000", "us-east-1", "f", "$LATEST", "1", "python3.12", "app.handler", "0" * 64)
 OFFER = b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\nLambent-Lane: 1\r\n\r\n"
@@ -98,9 +98,6 @@ class Lifecycle:
         return State.READY
 
     def responding(self) -> bool:
-        return False
-
-    def is_external(self, name: str) -> bool:
         return False
 
     def subscription_refusal(self, name: str, api: Api) -> str | None:
@@ -195,14 +192,11 @@ async def test_a_guest_that_breaks_the_format_is_cut_off(lifecycle: Lifecycle, d
     assert wire.aborted and lifecycle.events == []
 
 
-async def test_a_late_result_is_ignored_and_a_runtime_that_may_not_ask_is_cut_off(lifecycle: Lifecycle) -> None:
+async def test_a_runtime_that_may_not_ask_is_cut_off(lifecycle: Lifecycle) -> None:
     wire = lifecycle.in_lane()
-    lifecycle.refused = {ResponsePosted}
+    lifecycle.refused = {NextRequested}
     wire.come(frame(b"r", b"late"))
-    assert [type(event) for event in lifecycle.events] == [NextRequested] and not wire.aborted
-    lifecycle.refused = {ResponsePosted, NextRequested}
-    wire.come(frame(b"r", b"later"))
-    assert len(lifecycle.events) == 1 and wire.aborted
+    assert [type(event) for event in lifecycle.events] == [ResponsePosted] and wire.aborted
 
 
 async def test_a_connection_that_speaks_frames_is_still_the_servers_to_count_and_to_end(lifecycle: Lifecycle) -> None:
@@ -224,3 +218,39 @@ async def test_no_lane_outlives_its_processes(lifecycle: Lifecycle) -> None:
 def test_an_invocation_without_trace_and_context_has_empty_lines() -> None:
     plain = Invocation("one", FUNCTION, b"", "arn:f")
     assert render(plain, 1)[8:] == b"one\n1\narn:f\n\n\napplication/json"
+
+
+async def test_what_is_delivered_to_a_lane_that_was_left_waits_for_the_next_question(lifecycle: Lifecycle) -> None:
+    wire = lifecycle.in_lane()
+    wire.come(frame(b"r", b"1"))
+    wire.protocol.connection_lost(None)
+    lifecycle.api.deliver("runtime", invocation("two", b"[2]"), 7)
+    again = lifecycle.connect()
+    again.come(PLAIN)
+    assert again.writes[0].endswith(b"\r\n\r\n[2]")
+
+
+async def test_offer_of_a_runtime_that_has_hung_up_since_is_no_lane(lifecycle: Lifecycle) -> None:
+    wire = lifecycle.connect()
+    wire.come(OFFER)
+    wire.protocol.connection_lost(None)
+    lifecycle.api.deliver("runtime", invocation("one", b"[1]"), 7)
+    again = lifecycle.connect()
+    again.come(OFFER)
+    assert again.writes[0].endswith(b"\r\n\r\n[1]")
+
+
+async def test_result_that_nobody_waits_for_ends_the_lane_so_that_a_flood_of_them_costs_nothing(
+    lifecycle: Lifecycle,
+) -> None:
+    wire = lifecycle.in_lane()
+    lifecycle.refused = {ResponsePosted}
+    wire.come(frame(b"r", b"1") * 3)
+    assert wire.aborted and lifecycle.events == []
+
+
+async def test_type_of_a_result_is_never_long(lifecycle: Lifecycle) -> None:
+    wire = lifecycle.in_lane()
+    wire.come(frame(b"r", b"1", b"x" * (MAX_CONTENT_TYPE + 1)))
+    posted = lifecycle.events[0]
+    assert isinstance(posted, ResponsePosted) and posted.outcome.content_type == "application/octet-stream"

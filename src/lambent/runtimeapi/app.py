@@ -49,7 +49,6 @@ BODY_LIMIT = limits.RESPONSE_PAYLOAD_BYTES
 
 #: What a guest says of itself stays in the story of its environment.
 MAX_NAME = 255  # that of a file
-MAX_CONTENT_TYPE = 1024
 
 #: The runtime's states in the words of the error messages.
 _STATE_WORDS = {
@@ -349,10 +348,14 @@ class RuntimeApi:
     def _deliver(self, invocation: Invocation, deadline_ms: int) -> None:
         """Hand it to the runtime, in whichever way it asked."""
         if self._lane is not None:
-            self._lane.deliver(invocation, deadline_ms)
+            if self._lane.closed:  # it gets it when it asks again, over HTTP
+                self._lane = None
+                self._early[RUNTIME] = _render_next(invocation, deadline_ms)
+            else:
+                self._lane.deliver(invocation, deadline_ms)
             return
-        request = self._pending.get(RUNTIME)
-        if request is None or lanes.HEADER not in request.headers or not request.alone:
+        request = self._pending[RUNTIME]
+        if lanes.HEADER not in request.headers or not request.alone or request.gone:
             self._hand(RUNTIME, _render_next(invocation, deadline_ms))
             return
         del self._pending[RUNTIME]
@@ -441,8 +444,7 @@ def _printable(text: str) -> str:
 
 def _content_type(request: Request, default: str = "application/json") -> str:
     """What the runtime calls its response. It goes to the caller and stays in the story, so it must be short."""
-    given = request.headers.get("content-type") or default
-    return given if len(given) <= MAX_CONTENT_TYPE else "application/octet-stream"
+    return lanes.content_type(request.headers.get("content-type") or default)
 
 
 def _is_uuid(text: str) -> bool:

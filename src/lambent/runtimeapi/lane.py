@@ -26,6 +26,7 @@ HEADER = "lambent-lane"
 HEAD_BYTES = 12
 #: The official client cuts its causes here.
 TEXT_BYTES = 64 * 1024
+MAX_CONTENT_TYPE = 1024
 _RESULT, _ERROR = b"re"
 
 
@@ -102,8 +103,8 @@ class Lane(Successor):
         if len(body) > limits.RESPONSE_PAYLOAD_BYTES:
             self._too_large()
         elif kind == _RESULT:
-            content_type = text.decode("latin-1") or "application/json"
-            self._end(ResponsePosted(now, self._request_id, Outcome(OutcomeKind.RESPONSE, body, content_type)))
+            outcome = Outcome(OutcomeKind.RESPONSE, body, content_type(text.decode("latin-1") or "application/json"))
+            self._end(ResponsePosted(now, self._request_id, outcome))
         elif kind == _ERROR:
             self._end(ErrorPosted(now, self._request_id, Outcome(OutcomeKind.FUNCTION_ERROR, body)))
         else:
@@ -116,13 +117,19 @@ class Lane(Successor):
     def _end(self, event: ResponsePosted | ErrorPosted) -> None:
         """The invocation's result, and the question for the next one in it."""
         lifecycle = self._lifecycle
-        if lifecycle.refusal(event) is None:
-            lifecycle.feed(event)
+        if lifecycle.refusal(event) is not None:
+            return self.abort()
+        lifecycle.feed(event)
         following = NextRequested(lifecycle.now())
         if lifecycle.refusal(following) is None:
             lifecycle.feed(following)
         else:
             self.abort()  # over HTTP it is told 403, and ends
+
+
+def content_type(given: str) -> str:
+    """What a runtime calls its response. It goes to the caller and stays in the story, so it must be short."""
+    return given if len(given) <= MAX_CONTENT_TYPE else "application/octet-stream"
 
 
 def render(invocation: Invocation, deadline_ms: int) -> bytes:
