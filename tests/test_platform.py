@@ -7,12 +7,13 @@ import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from lambent.http1 import Request
-from lambent.platform import Listener, make_token, memory_budget
+from lambent.platform import Listener, make_token, memory_budget, said_at_start
 
 GET = b"GET /at-once HTTP/1.1\r\nHost: x\r\n\r\n"
 WAIT = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -120,3 +121,12 @@ def test_token_is_made_once_and_only_for_the_servers_user(tmp_path: Path) -> Non
 def test_memory_budget_is_what_was_set_or_a_share_of_the_host() -> None:
     assert memory_budget(256) == 256 * 1024 * 1024
     assert memory_budget(0) > 0
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("http://127.0.0.1:4566", 0), ("http://[::1]:4566", 0), ("http://0.0.0.0:80", 1), ("http://[fe80::1%eth0]:80", 1)],
+)
+def test_an_address_that_others_reach_is_warned_about(url: str, said: int) -> None:
+    lines = said_at_start(cast(Any, SimpleNamespace(name="namespace")), url)
+    assert len(lines) == said and all("NO AUTHENTICATION" in line for line in lines)

@@ -9,8 +9,10 @@ import secrets
 import signal
 import sys
 from contextlib import AsyncExitStack
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvloop
 
@@ -87,7 +89,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
                              memory_budget(settings.memory_mib), settings.tmp)
     await backend.start()
     stack.push_async_callback(backend.stop)
-    for line in said_at_start(backend):
+    for line in said_at_start(backend, url):
         print(f"lambent: {line}", file=sys.stderr, flush=True)
     runtimes = Runtimes(settings.cache_dir, nearest=settings.nearest_runtime, region=settings.region)
     stack.push_async_callback(runtimes.stop)
@@ -183,12 +185,16 @@ def memory_budget(memory_mib: int) -> int:
     return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.8)
 
 
-def said_at_start(backend: SandboxBackend) -> list[str]:
-    """What the operator must know about this backend on this host, a line each."""
+def said_at_start(backend: SandboxBackend, url: str) -> list[str]:
+    """What the operator must know about this backend on this host and about the address, a line each."""
+    host = urlsplit(url).hostname or ""
+    exposed = [] if ip_address(host).is_loopback else [
+        f"NO AUTHENTICATION: whoever reaches {host} can run code on this machine (--host)"]  # fmt: skip
     if backend.name == "process":
-        return ["NO ISOLATION: functions run as this user, with this machine's files and network (--sandbox process)"]
+        return [*exposed, "NO ISOLATION: functions run as this user, with this machine's files and network "
+                          "(--sandbox process)"]  # fmt: skip
     said: Any = getattr(backend, "limits_said", [])
-    return list(said)
+    return [*exposed, *said]
 
 
 def make_token(data_dir: Path) -> str:
