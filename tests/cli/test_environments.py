@@ -124,4 +124,4 @@ def test_a_whole_id_wins_over_a_longer_one(lambent: Lambent, server: FakeServer)
 def test_an_unknown_environment_exits_4(lambent: Lambent, server: FakeServer) -> None:
     ran = lambent("retire", "beef", "--token", TOKEN)
     assert ran.code == 4
-    assert "no such environment: beef" in ran.err
+    assert "no environment beef is known; lambent ps lists" in ran.err

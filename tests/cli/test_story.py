@@ -50,6 +50,7 @@ STORY: dict[str, Any] = {
             "started_at": "2026-11-21T09:00:00.120Z",
             "duration_ms": 3.01,
             "billed_ms": 124,
+            "start": "cold",
             "init_ms": 120.1,
             "status": "success",
             "memory_mib": 128,
@@ -61,6 +62,7 @@ STORY: dict[str, Any] = {
             "started_at": "2026-11-21T09:00:01.000Z",
             "duration_ms": 1.5,
             "billed_ms": 2,
+            "start": "warm",
             "init_ms": None,
             "status": "error",
             "memory_mib": 128,
@@ -101,7 +103,7 @@ def test_the_start_of_a_living_environments_id_is_enough(lambent: Lambent, serve
 def test_an_environment_that_nobody_knows_exits_4(lambent: Lambent, server: FakeServer) -> None:
     ran = lambent("story", "beef")
     assert (ran.code, ran.out) == (4, "")
-    assert "no such environment: beef" in ran.err
+    assert "no environment beef is known; lambent ps lists" in ran.err
 
 
 def test_a_story_whose_beginning_was_dropped_says_so(lambent: Lambent, server: FakeServer) -> None:

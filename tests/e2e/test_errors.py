@@ -208,3 +208,12 @@ def test_an_event_that_is_not_json_is_refused_before_the_function(server: Server
 def like(text: str, pattern: str) -> bool:
     """Equality, with `*` for anything."""
     return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), text, re.DOTALL) is not None
+
+
+def test_a_failed_init_counts_as_a_cold_invocation_everywhere(server: Server) -> None:
+    server.deploy(Function("counts-failed-init", "import absent_from_here"))
+    call = server.invoke("counts-failed-init")
+    assert server.idle(call.environment)["invocations"] == 1
+    assert [bill["start"] for bill in server.story(call.environment)["invocations"]] == ["cold"]
+    again = server.invoke("counts-failed-init")
+    assert [bill["start"] for bill in server.story(again.environment)["invocations"]] == ["cold", "warm"]

@@ -87,6 +87,7 @@ def test_a_story_tells_every_step(server: Server) -> None:
     server.retire(call.environment)
     ended = server.story(call.environment)  # it can still be told
     assert ended["phase"] == "gone"
+    assert server.story(call.environment.rpartition("-")[2]) == ended  # by its number too
     assert call.environment not in [row["id"] for row in server.environments()]
 
 

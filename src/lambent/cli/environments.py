@@ -13,9 +13,11 @@ from lambent.cli.options import (
     Token,
     connect,
     environment_id,
+    no_such_environment,
     read_token,
 )
 from lambent.clock import Clock
+from lambent.errors import ApiError
 
 
 def ps(endpoint: Endpoint = None, as_json: AsJson = False) -> None:
@@ -72,7 +74,10 @@ def retire(
     """
     with connect(endpoint, read_token(token, data_dir)) as client:
         found = environment_id(client, environment)
-        client.retire(found)
+        try:
+            client.retire(found)
+        except ApiError as error:
+            raise no_such_environment(error, environment) from None
     if as_json:
         show.data({"retired": found})
     else:

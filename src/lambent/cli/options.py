@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from lambent import settings
-from lambent.cli.exits import Stop
+from lambent.cli.exits import API_ERROR, Stop
 from lambent.client import DEFAULT_ENDPOINT, Client
+from lambent.errors import ApiError
 
 Endpoint = Annotated[
     str | None,
@@ -67,3 +68,10 @@ def environment_id(client: Client, given: str) -> str:
     if len(matching) > 1:
         raise Stop(f"{given!r} is the start of {len(matching)} environments: {', '.join(matching[:5])}")
     return str(matching[0])
+
+
+def no_such_environment(error: ApiError, given: str) -> Stop | ApiError:
+    """The answer for an id that nobody has, in words that help; every other error as it is."""
+    if error.status != 404:
+        return error
+    return Stop(f"no environment {given} is known; lambent ps lists those that live", API_ERROR)

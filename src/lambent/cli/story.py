@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lambent.cli import show
-from lambent.cli.options import AsJson, Endpoint, EnvironmentId, connect, environment_id
+from lambent.cli.options import AsJson, Endpoint, EnvironmentId, connect, environment_id, no_such_environment
+from lambent.errors import ApiError
 
 #: What happened, in words; `{field}` is the event's own.
 EVENTS = {
@@ -82,7 +83,10 @@ def story(environment: EnvironmentId, endpoint: Endpoint = None, as_json: AsJson
       lambent story 7
     """
     with connect(endpoint) as client:
-        told = client.story(environment_id(client, environment))
+        try:
+            told = client.story(environment_id(client, environment))
+        except ApiError as error:
+            raise no_such_environment(error, environment) from None
     if as_json:
         show.data(told)
     else:
@@ -158,7 +162,7 @@ def _invocation(invocation: dict[str, Any]) -> tuple[str, ...]:
     init = invocation.get("init_ms")
     return (
         _UUID.sub(r"\1", str(invocation["request_id"])),
-        "warm" if init is None else "cold",
+        str(invocation.get("start", "-")),
         show.milliseconds(invocation["duration_ms"]),
         "-" if init is None else show.milliseconds(init),
         f"{invocation['billed_ms']} ms",

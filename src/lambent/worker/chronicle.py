@@ -43,8 +43,8 @@ class Chronicle:
         day = rfc3339(created_wall)[:10].replace("-", "/")
         named = "" if function.log_group == f"/aws/lambda/{function.name}" else function.name
         self.log_stream = f"{day}/{named}[{function.version}]{os.urandom(16).hex()}"
-        #: (start, report, MB used) of the last invocations; rendered when a story is read
-        self._ended: deque[tuple[float, do.ReportEnd, int]] = deque(maxlen=BILLS_KEPT)
+        #: (start, report, MB used, cold) of the last invocations; rendered when a story is read
+        self._ended: deque[tuple[float, do.ReportEnd, int, bool]] = deque(maxlen=BILLS_KEPT)
         self._tail: deque[bytes] = deque()
         self._tail_bytes = 0
         self._tailing = False
@@ -178,7 +178,7 @@ class Chronicle:
             self._begin_tail()
         self._record(records.Start(invocation.request_id, self._function.version, invocation.trace_id))
 
-    def ended(self, report: do.ReportEnd, memory_peak_bytes: int | None) -> None:
+    def ended(self, report: do.ReportEnd, memory_peak_bytes: int | None, *, cold: bool) -> None:
         """END and REPORT. A handler's own error without a type from the runtime shows no Status in the text."""
         self._drain()
         function, invocation = self._function, report.invocation
@@ -188,7 +188,7 @@ class Chronicle:
         self._record(records.Report(invocation.request_id, shown, report.bill, function.memory_mib, used,
                                     report.error_type, invocation.trace_id, report.overhead_ms))
         self._tailing = False
-        self._ended.append((self._start_wall, report, used))
+        self._ended.append((self._start_wall, report, used, cold))
 
     def bills(self) -> list[dict[str, Any]]:
         """The figures of the last invocations, as a story shows them."""
@@ -198,13 +198,14 @@ class Chronicle:
             "started_at": rfc3339(start_wall),
             "duration_ms": report.bill.duration_ms,
             "billed_ms": report.bill.billed_ms,
+            "start": "cold" if cold else "warm",
             "init_ms": report.bill.init_ms,
             "status": report.status,
             "memory_mib": function.memory_mib,
             "max_memory_mib": used,
             "cost_usd": invocation_usd(report.bill.billed_ms, function.memory_mib,
                                        architecture=function.architecture, ephemeral_mib=function.ephemeral_mib),
-        } for start_wall, report, used in self._ended]  # fmt: skip
+        } for start_wall, report, used, cold in self._ended]  # fmt: skip
 
     def entrypoint_missing(self, report: do.ReportEntrypoint) -> None:
         self._write(BootstrapMissing(report.candidates).log_line(report.request_id), self._clock.wall())

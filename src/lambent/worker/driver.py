@@ -332,7 +332,6 @@ class Driver:
     def _deliver(self, effect: do.Deliver) -> None:
         wall = self._clock.wall()
         if effect.participant == RUNTIME:
-            self.invocations += 1
             self.last_used_wall = wall
         deadline_ms = int((wall + effect.deadline - self._clock.monotonic()) * 1000)
         self._api.deliver(effect.participant, effect.invocation, deadline_ms)
@@ -412,11 +411,12 @@ class Driver:
         self.chronicle.runtime_done(effect)
 
     def _report_start(self, effect: do.ReportStart) -> None:
+        self.invocations += 1  # here and not when delivering: one whose Init failed is never delivered
         self.chronicle.started(effect.invocation)
 
     def _report_end(self, effect: do.ReportEnd) -> None:
         assert self.sandbox is not None
-        self.chronicle.ended(effect, self.sandbox.memory_peak())
+        self.chronicle.ended(effect, self.sandbox.memory_peak(), cold=self._served().cold)
 
     def _report_entrypoint(self, effect: do.ReportEntrypoint) -> None:
         self.chronicle.entrypoint_missing(effect)

@@ -127,6 +127,8 @@ class LocalWorker:
         return self._numbers.get(environment_id)
 
     def story(self, environment_id: str) -> dict[str, Any] | None:
+        if environment_id.isdecimal():  # the number alone: of this start
+            environment_id = f"{self._run}-{environment_id}"
         number = self._numbers.get(environment_id)
         return self._render(self._drivers[number]) if number is not None else self._past.get(environment_id)
 
