@@ -46,7 +46,7 @@ def test_a_new_function_is_created_and_waited_for(lambent: Lambent, server: Fake
     server.pending_polls = 3
     ran = lambent("deploy", str(folder), *FIRST)
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.startswith("hello  created  Active  python3.12  app.handler  128 MB  3 s  (1 files, 0.")
+    assert ran.out.startswith("hello  created  Active  python3.12  app.handler  128 MB  3 s  (1 file, 0.")
     created = body(server, "POST", "/functions")
     assert (created["FunctionName"], created["Runtime"], created["Handler"]) == ("hello", "python3.12", "app.handler")
     assert created["Role"].startswith("arn:aws:iam::") and "MemorySize" not in created and "Environment" not in created

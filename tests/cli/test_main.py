@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -201,3 +202,11 @@ def test_run_takes_the_process_arguments_by_default(
     monkeypatch.setattr(sys, "argv", ["lambent", "--version"])
     assert run() == 0
     assert __version__ in capsys.readouterr().out
+
+
+def test_sigterm_leaves_a_block_in_order_and_the_handler_as_it_was() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended, exits.tidy_when_terminated():
+        signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == exits.TERMINATED == 143
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -19,6 +19,7 @@ from lambent import limits, settings
 from lambent.cli import package
 from lambent.cli.exits import Stop
 from lambent.cli.package import build
+from lambent.runtimes.hosttools import ToolOutcome
 
 OURS = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -182,6 +183,22 @@ def test_requirements_for_a_python_that_the_machine_lacks(
     (folder / "requirements.txt").write_text("x\n")
     with pytest.raises(Stop, match=r"needs Python 3\.14 to be installed, and this machine has none"):
         build(folder, "python3.14", scratch, {})
+
+
+def test_what_pip_leaves_behind_lies_in_the_scratch_folder(
+    folder: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, str] = {}
+
+    async def pip(argv: object, environ: dict[str, str], **_: object) -> ToolOutcome:
+        told.update(environ)
+        return ToolOutcome(0, "", "")
+
+    monkeypatch.setattr(package, "run_tool", pip)
+    (folder / "requirements.txt").write_text("x\n")
+    build(folder, OURS, scratch, settings.inherited_environment())
+    assert Path(told["TMPDIR"]).is_dir() and Path(told["TMPDIR"]).is_relative_to(scratch)
+    assert "PATH" in told
 
 
 @pytest.mark.parametrize("runtime", ["nodejs20.x", "provided.al2023", "unheard-of"])

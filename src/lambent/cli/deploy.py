@@ -72,7 +72,8 @@ def deploy(
         chosen = runtime or (present or {}).get("Runtime")
         if present is None and not (handler and runtime):
             raise Stop(f"{name} is new: give --handler and --runtime, as in --handler app.handler --runtime python3.12")
-        with show.waiting(f"packing {folder}"), tempfile.TemporaryDirectory(prefix="lambent-deploy-") as scratch:
+        with show.waiting(f"packing {folder}"), exits.tidy_when_terminated(), \
+                tempfile.TemporaryDirectory(prefix="lambent-deploy-") as scratch:  # fmt: skip
             package = build(folder, str(chosen), Path(scratch), settings.inherited_environment())
         with show.waiting(f"deploying {name}"):
             ready, what = _apply(client, name, wanted, package, present)
@@ -169,7 +170,7 @@ def _tell(client: Client, ready: dict[str, Any], what: str, package: Package, ad
         show.data({"function": ready, "action": what, "url": address,
                    "curl": curl(client.endpoint, address) if address else None})  # fmt: skip
         return
-    contents = f"{package.files} files, {len(package.content) / 1024:.1f} KB"
+    contents = f"{package.files} file{'s' * (package.files != 1)}, {show.file_size(len(package.content))}"
     if package.installed:
         contents += f", with {' and '.join(package.installed)} installed"
     figures = f"{ready.get('MemorySize', '-')} MB  {ready.get('Timeout', '-')} s"

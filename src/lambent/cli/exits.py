@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Final
 
 OK: Final = 0
@@ -10,6 +15,7 @@ USAGE: Final = 2
 UNREACHABLE: Final = 3
 API_ERROR: Final = 4
 INTERRUPTED: Final = 130
+TERMINATED: Final = 143
 BUG: Final = 70  # EX_SOFTWARE of sysexits.h
 
 MEANINGS: Final = {
@@ -20,6 +26,7 @@ MEANINGS: Final = {
     API_ERROR: "the server refused the request",
     BUG: "a defect of lambent itself",
     INTERRUPTED: "interrupted with Ctrl-C",
+    TERMINATED: "ended with SIGTERM",
 }
 
 
@@ -30,3 +37,17 @@ class Stop(Exception):
         super().__init__(message)
         self.message = message
         self.code = code
+
+
+@contextmanager
+def tidy_when_terminated() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does: tools are killed and temporary folders removed. Main thread only."""
+
+    def ended(_number: int, _frame: FrameType | None) -> None:
+        sys.exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, ended)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -33,7 +33,7 @@ def _row(function: dict[str, object]) -> tuple[str, ...]:
         str(function.get("Handler", "-")),
         f"{function.get('MemorySize', '-')} MB",
         f"{function.get('Timeout', '-')} s",
-        f"{size / 1024:.1f} KB" if isinstance(size, int) else "-",
+        show.file_size(size) if isinstance(size, int) else "-",
         str(function.get("LastModified", "-")),
     )
 

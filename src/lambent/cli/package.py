@@ -51,15 +51,20 @@ def build(folder: Path, runtime: str, scratch: Path, environ: Mapping[str, str])
         raise Stop(f"{folder} is not a folder")
     entry = CATALOG.get(runtime)
     files = dict(collect(folder))
+    target, leavings = scratch / "package", scratch / "tmp"
+    for made in (target, leavings):
+        made.mkdir(parents=True, exist_ok=True)
+    # An interrupted pip or npm leaves its temporary files behind: here they go with the rest.
+    environ = {**environ, "TMPDIR": str(leavings)}
     installed: list[str] = []
     if entry is not None and entry.family == "python" and "requirements.txt" in files:
-        _install_requirements(folder, entry, scratch, environ)
-        files = dict(collect(scratch)) | files  # the folder's own file wins
+        _install_requirements(folder, entry, target, environ)
+        files = dict(collect(target)) | files  # the folder's own file wins
         installed.append("requirements.txt")
     elif entry is not None and entry.family == "nodejs" and _has_dependencies(files.get("package.json")):
         own = {name: path for name, path in files.items() if not name.startswith("node_modules/")}
-        _install_packages(own, scratch, environ)
-        files = dict(collect(scratch)) | own
+        _install_packages(own, target, environ)
+        files = dict(collect(target)) | own
         installed.append("package.json")
     if not files:
         raise Stop(f"{folder} is empty; there is nothing to deploy")

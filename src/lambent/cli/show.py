@@ -66,6 +66,11 @@ def milliseconds(value: float) -> str:
     return f"{value:.2f} ms" if value < 10_000 else f"{value / 1000:.2f} s"
 
 
+def file_size(value: int) -> str:
+    """Bytes for a person, in KB, or in MB from a million bytes on."""
+    return f"{value / 1024 / 1024:.1f} MB" if value >= 1_000_000 else f"{value / 1024:.1f} KB"
+
+
 def mebibytes(value: int | None) -> str:
     return "-" if value is None else f"{value / 1024 / 1024:.1f} MB"
 
