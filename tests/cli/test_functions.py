@@ -58,13 +58,13 @@ def test_env_prints_what_a_shell_can_evaluate(lambent: Lambent, server: FakeServ
     ran = lambent("env")
     assert ran.code == 0 and ran.err == ""
     shown = subprocess.run(
-        ["sh", "-c", f"{ran.out}\nprintenv AWS_ENDPOINT_URL AWS_REGION AWS_ACCESS_KEY_ID"],
+        ["sh", "-c", f"{ran.out}\nprintenv LAMBENT_ENDPOINT AWS_ENDPOINT_URL AWS_REGION AWS_ACCESS_KEY_ID"],
         capture_output=True,
         text=True,
         check=True,
         env={"PATH": "/usr/bin:/bin"},
     )
-    assert shown.stdout.split() == [server.endpoint, "us-east-1", "lambent"]
+    assert shown.stdout.split() == [server.endpoint, server.endpoint, "us-east-1", "lambent"]
     assert server.requests == []
 
 

@@ -20,6 +20,7 @@ def env(
 ) -> None:
     """Print the exports that point AWS tools at this server.
 
+    Lambent's own commands follow them too.
     The keys are placeholders: the server takes any, and your real ones stay out of the way.
 
     \b
@@ -27,9 +28,11 @@ def env(
       eval "$(lambent env)"
       aws lambda list-functions
     """
+    url = connect(endpoint).endpoint
     region = region or settings.load({}).region
     variables = {
-        "AWS_ENDPOINT_URL": connect(endpoint).endpoint,
+        "LAMBENT_ENDPOINT": url,
+        "AWS_ENDPOINT_URL": url,
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
         "AWS_ACCESS_KEY_ID": "lambent",
