@@ -1,0 +1,162 @@
+# What a user of Terraform keeps in Lambda: one of everything that the provider knows and Lambent takes.
+terraform {
+  required_providers {
+    aws = { source = "hashicorp/aws" }
+  }
+}
+
+variable "endpoint" { type = string }
+variable "runtime" { type = string }
+variable "stage" { default = "test" }
+
+provider "aws" {
+  region     = "us-east-1"
+  access_key = "terraform"
+  secret_key = "terraform"
+  endpoints {
+    iam    = var.endpoint
+    lambda = var.endpoint
+    sts    = var.endpoint
+  }
+}
+
+resource "aws_iam_role" "runs" {
+  name = "terraform-runs"
+  assume_role_policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "lambda.amazonaws.com" } }]
+  })
+  tags = { team = "green" }
+}
+
+resource "aws_iam_role_policy" "may" {
+  name = "may"
+  role = aws_iam_role.runs.id
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "logs:*", Resource = "*" }]
+  })
+}
+
+resource "aws_iam_policy" "more" {
+  name = "more"
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "s3:GetObject", Resource = "*" }]
+  })
+}
+
+resource "aws_iam_role_policy_attachment" "more" {
+  role       = aws_iam_role.runs.name
+  policy_arn = aws_iam_policy.more.arn
+}
+
+resource "aws_iam_role_policy_attachment" "basic" {
+  role       = aws_iam_role.runs.name
+  policy_arn = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+}
+
+resource "aws_lambda_layer_version" "greeting" {
+  layer_name          = "terraform-greeting"
+  filename            = "layer.zip"
+  source_code_hash    = filebase64sha256("layer.zip")
+  compatible_runtimes = [var.runtime]
+}
+
+resource "aws_lambda_layer_version_permission" "all" {
+  layer_name     = aws_lambda_layer_version.greeting.layer_name
+  version_number = aws_lambda_layer_version.greeting.version
+  statement_id   = "all"
+  action         = "lambda:GetLayerVersion"
+  principal      = "*"
+}
+
+resource "aws_lambda_function" "greeter" {
+  function_name                  = "terraform-greeter"
+  role                           = aws_iam_role.runs.arn
+  runtime                        = var.runtime
+  handler                        = "app.handler"
+  filename                       = "code.zip"
+  source_code_hash               = filebase64sha256("code.zip")
+  layers                         = [aws_lambda_layer_version.greeting.arn]
+  memory_size                    = 256
+  timeout                        = 7
+  publish                        = true
+  reserved_concurrent_executions = 5
+  environment {
+    variables = { STAGE = var.stage }
+  }
+  ephemeral_storage {
+    size = 600
+  }
+  tracing_config {
+    mode = "Active"
+  }
+  tags = { team = "green" }
+}
+
+resource "aws_lambda_alias" "live" {
+  name             = "live"
+  function_name    = aws_lambda_function.greeter.function_name
+  function_version = aws_lambda_function.greeter.version
+  description      = "what callers get"
+}
+
+resource "aws_lambda_permission" "bucket" {
+  statement_id   = "bucket"
+  action         = "lambda:InvokeFunction"
+  function_name  = aws_lambda_function.greeter.function_name
+  qualifier      = aws_lambda_alias.live.name
+  principal      = "s3.amazonaws.com"
+  source_arn     = "arn:aws:s3:::bucket"
+  source_account = "000000000000"
+}
+
+resource "aws_lambda_function_url" "open" {
+  function_name      = aws_lambda_function.greeter.function_name
+  qualifier          = aws_lambda_alias.live.name
+  authorization_type = "NONE"
+  cors {
+    allow_origins = ["https://example.com"]
+    max_age       = 60
+  }
+}
+
+resource "aws_lambda_function_event_invoke_config" "retries" {
+  function_name                = aws_lambda_function.greeter.function_name
+  qualifier                    = aws_lambda_alias.live.name
+  maximum_retry_attempts       = 1
+  maximum_event_age_in_seconds = 120
+}
+
+resource "aws_lambda_provisioned_concurrency_config" "ready" {
+  function_name                     = aws_lambda_function.greeter.function_name
+  qualifier                         = aws_lambda_alias.live.name
+  provisioned_concurrent_executions = 1
+}
+
+resource "aws_lambda_event_source_mapping" "queue" {
+  event_source_arn = "arn:aws:sqs:us-east-1:000000000000:orders"
+  function_name    = aws_lambda_alias.live.arn
+  batch_size       = 5
+}
+
+resource "aws_lambda_code_signing_config" "signers" {
+  allowed_publishers {
+    signing_profile_version_arns = ["arn:aws:signer:us-east-1:000000000000:/signing-profiles/team/abcdefghij"]
+  }
+}
+
+resource "aws_lambda_runtime_management_config" "auto" {
+  function_name     = aws_lambda_function.greeter.function_name
+  update_runtime_on = "FunctionUpdate"
+}
+
+resource "aws_lambda_function_recursion_config" "allow" {
+  function_name  = aws_lambda_function.greeter.function_name
+  recursive_loop = "Allow"
+}
+
+output "url" { value = aws_lambda_function_url.open.function_url }
+
+output "version" { value = aws_lambda_alias.live.function_version }
