@@ -71,3 +71,24 @@ async def test_code_signing_configs_that_are_not_there(tmp_path: Path) -> None:
                 assert refused(call, FunctionName="g")[2] == f"Function not found: {ARN}g"
 
         await plane.drive(script)
+
+
+async def test_configs_and_their_functions_are_listed_in_pages(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            arns = {client.create_code_signing_config(AllowedPublishers=PUBLISHERS)["CodeSigningConfig"][
+                "CodeSigningConfigArn"] for _ in range(3)}  # fmt: skip
+            small = {"PageSize": 2}
+            pages = list(client.get_paginator("list_code_signing_configs").paginate(PaginationConfig=small))
+            found = [config["CodeSigningConfigArn"] for page in pages for config in page["CodeSigningConfigs"]]
+            assert (len(pages), len(found), set(found)) == (2, 3, arns)
+            arn = min(arns)
+            for name in ("a", "b", "c"):
+                client.create_function(**function(name))
+                client.put_function_code_signing_config(FunctionName=name, CodeSigningConfigArn=arn)
+            pages = list(client.get_paginator("list_functions_by_code_signing_config").paginate(
+                CodeSigningConfigArn=arn, PaginationConfig=small))  # fmt: skip
+            assert [page["FunctionArns"] for page in pages] == [[ARN + "a", ARN + "b"], [ARN + "c"]]
+
+        await plane.drive(script)

@@ -97,3 +97,30 @@ async def test_what_cannot_be_provisioned(tmp_path: Path) -> None:
                 "[2].")  # fmt: skip
 
         await plane.drive(script)
+
+
+async def test_configurations_of_a_function_are_listed_in_pages(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            published(client)
+            for qualifier in ("1", "live", "$LATEST"):
+                client.put_function_event_invoke_config(
+                    FunctionName="f", Qualifier=qualifier, MaximumRetryAttempts=1)  # fmt: skip
+            pages = list(client.get_paginator("list_function_event_invoke_configs").paginate(
+                FunctionName="f", PaginationConfig={"PageSize": 1}))  # fmt: skip
+            assert [len(page["FunctionEventInvokeConfigs"]) for page in pages] == [1, 1, 1]
+            arns = {page["FunctionEventInvokeConfigs"][0]["FunctionArn"] for page in pages}
+            assert arns == {ARN + "f:1", ARN + "f:live", ARN + "f:$LATEST"}
+            client.update_function_configuration(FunctionName="f", Description="other")
+            settled(client)
+            second = client.publish_version(FunctionName="f")["Version"]
+            for qualifier in ("live", second):
+                client.put_provisioned_concurrency_config(
+                    FunctionName="f", Qualifier=qualifier, ProvisionedConcurrentExecutions=1)  # fmt: skip
+            pages = list(client.get_paginator("list_provisioned_concurrency_configs").paginate(
+                FunctionName="f", PaginationConfig={"PageSize": 1}))  # fmt: skip
+            arns = {config["FunctionArn"] for page in pages for config in page["ProvisionedConcurrencyConfigs"]}
+            assert (len(pages), arns) == (2, {ARN + "f:live", ARN + "f:2"})
+
+        await plane.drive(script)

@@ -46,7 +46,7 @@ def needs() -> str | None:
     return None if mirror() else "needs Terraform's aws provider in a local mirror"
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(needs() is not None, reason=str(needs()))]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.skipif(needs() is not None, reason=str(needs()))]
 
 
 def package(path: Path, name: str, content: str) -> None:
