@@ -375,7 +375,7 @@ async def test_retirement_while_the_sandbox_is_made_takes_it_away_unused() -> No
         assert made.host.create_gate is not None
         made.host.create_gate.set()
         await made.ended()
-        assert made.sandbox.log == ["kill", "destroy: not wanted"]
+        assert made.sandbox.log == ["limit_cpu", "kill", "destroy: not wanted"]
 
 
 async def test_forced_retirement_while_the_sandbox_is_made_answers_whoever_waits() -> None:

@@ -297,6 +297,7 @@ class Driver:
 
     async def _kill(self) -> None:
         assert self.sandbox is not None
+        self.sandbox.limit_cpu(False)  # dying takes CPU too: a thousand processes would need seconds of a small share
         await self.sandbox.kill()
         self._api.forget()
         self.chronicle.telemetry.clear()
