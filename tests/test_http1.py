@@ -443,10 +443,10 @@ class Recorder(asyncio.Transport):
 class Ends:
     """A connection whose requests gather in `requests`; those to /first get an answer that may wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 1024) -> None:
         self.requests: list[Request] = []
         self.transport = Recorder()
-        self.connection = Connection(self._on_request, asyncio.get_running_loop(), 1024)
+        self.connection = Connection(self._on_request, asyncio.get_running_loop(), limit)
         self.connection.connection_made(self.transport)
 
     def _on_request(self, request: Request) -> None:
@@ -504,3 +504,34 @@ async def test_requests_sent_at_once_are_answered_one_after_the_other(ends: Ends
     assert [request.path for request in ends.requests] == ["/second", "/first", "/second"]
     ends.requests[2].respond_raw(b"two")
     assert ends.transport.writes == [b"zero ", b"one two"]
+
+
+async def test_flood_of_tiny_requests_is_read_in_many_turns_of_the_loop_and_in_order() -> None:
+    ends = Ends()
+    tiny = b"POST /first HTTP/1.1\r\nX-Number: %d\r\nContent-Length: 1\r\n\r\nx"
+    flood = b"".join(tiny % number for number in range(4000))
+    ends.connection.data_received(flood[:200_000])
+    assert 0 < len(ends.requests) < 1000
+    ends.connection.data_received(flood[200_000:])  # an event loop that had more in hand already
+    turns = 0
+    while len(ends.requests) < 4000 and turns < 1000:
+        turns += 1
+        await asyncio.sleep(0)
+    assert [int(request.headers["x-number"]) for request in ends.requests] == list(range(4000))
+    assert b"".join(ends.transport.writes) == b"one " * 4000
+    assert turns > 3
+
+
+async def test_body_in_tiny_chunks_is_read_in_many_turns_of_the_loop() -> None:
+    ends = Ends(10_000)
+    ends.connection.data_received(b"POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+    ends.connection.data_received(b"1\r\nx\r\n" * 10_000 + b"0\r\n\r\n" + SECOND)
+    ends.connection.data_received(b"1\r\n\r\n")  # no request: told after both are answered
+    assert [request.path for request in ends.requests] == []
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert ends.requests[0].body == b"x" * 10_000
+    for request in (0, 1):
+        ends.requests[request].respond_raw(b"ok ")
+        await asyncio.sleep(0)
+    assert b"".join(ends.transport.writes).startswith(b"ok ok HTTP/1.1 400 ")

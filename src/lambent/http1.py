@@ -215,9 +215,9 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_bodiless", "_budget", "_chunked", "_clogged", "_continue_due", "_current", "_ended", "_failure", "_held",
-        "_held_back", "_loop", "_on_close", "_on_request", "_parsing", "_paused", "_reader", "_refuse", "_stall",
-        "_streamed", "_streaming", "_timeout_s", "_timer", "_transport", "_unread_bytes", "_waiting", "closed", "local",
-        "peer",
+        "_held_back", "_loop", "_next_turn", "_on_close", "_on_request", "_parsing", "_paused", "_reader", "_refuse",
+        "_rest", "_stall", "_streamed", "_streaming", "_timeout_s", "_timer", "_transport", "_unread_bytes", "_waiting",
+        "closed", "local", "peer",
     )  # fmt: skip
 
     def __init__(self, on_request: Handler, loop: asyncio.AbstractEventLoop, body_limit: int,
@@ -240,6 +240,8 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._current: Request | None = None
         self._waiting: deque[Request] = deque()
+        self._rest = b""  #: what was received and is to be read in a later turn of the loop
+        self._next_turn: asyncio.Handle | None = None
         self._parsing = False
         self._held = b""  #: an answer that waits for the next one; only while a later request is parsed or pending
         self._failure = b""  #: what the peer is told last, after the answers that come before
@@ -282,6 +284,7 @@ class Connection(asyncio.Protocol):
         for request in self._waiting:
             self.settle(request)
         self._waiting.clear()
+        self._rest = b""
         if self._on_close is not None:
             self._on_close(self)
 
@@ -291,9 +294,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closed or self._ended:
             return
+        if self._rest:
+            self._rest += data
+            return
         self._parsing = True
         try:
-            self._reader.feed(data)
+            self._rest = self._reader.feed(data)
         finally:
             self._parsing = False
             if self._held and self._current is None and not self.closed:
@@ -446,7 +452,7 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def has_only(self, request: Request) -> bool:
-        return request is self._current and not (self._waiting or self._held or self._reader.reading)
+        return request is self._current and not (self._waiting or self._held or self._rest or self._reader.reading)
 
     def hand_over(self, request: Request, message: bytes, successor: Successor) -> None:
         self.settle(request)
@@ -536,7 +542,9 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return
         reader = self._reader
-        paused = bool(self._clogged or self._waiting or self._failure or self._held_back)
+        if self._rest and self._next_turn is None and not (self._waiting or self._clogged):
+            self._next_turn = self._loop.call_soon(self._read_rest)
+        paused = bool(self._clogged or self._waiting or self._failure or self._held_back or self._rest)
         if paused is not self._paused and not self._transport.is_closing():
             self._paused = paused
             if paused:
@@ -549,6 +557,11 @@ class Connection(asyncio.Protocol):
             self._stop_timer()
         elif self._timer is None and self._timeout_s is not None:
             self._timer = self._loop.call_later(self._timeout_s, reader.give_up, 408, "Request Timeout")
+
+    def _read_rest(self) -> None:
+        self._next_turn = None
+        rest, self._rest = self._rest, b""
+        self.data_received(rest)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -16,6 +16,11 @@ import httptools
 MAX_HEAD_BYTES = 1024 * 1024
 #: Lines of one head. Each costs an object, whatever its length.
 MAX_HEADERS = 1000
+#: So many pieces of bodies are read in one turn of the loop, a whole request counting as ten of them: a fraction of a
+#: millisecond, then others are served. It is looked at after each slice.
+WORK_PER_TURN = 1000
+FIRST_SLICE_BYTES = 4096
+SLICE_BYTES = 16_384
 #: Names and methods as clients and runtimes spell them, so that hot requests need no work for them.
 _NAMES = {
     name.encode(): name.lower()
@@ -67,8 +72,8 @@ class Reader:
 
     __slots__ = (
         "_again", "_budget", "_complete", "_expected", "_fail", "_head_bytes", "_head_done", "_head_lines", "_limit",
-        "_parser", "_piece", "_repeated", "_silent_bytes", "_streamed", "_target", "_unbuffered", "body", "charge",
-        "failed", "headers", "reading", "sink", "size", "trailers",
+        "_parser", "_piece", "_repeated", "_silent_bytes", "_streamed", "_target", "_unbuffered", "_work", "body",
+        "charge", "failed", "headers", "reading", "sink", "size", "trailers",
     )  # fmt: skip
 
     def __init__(self, complete: Callable[[], None], fail: Callable[[int, str], None], expected: Callable[[], None],
@@ -88,6 +93,7 @@ class Reader:
         self._head_done = False
         self._again: tuple[bytes, dict[str, str]] | None = None  #: the head, while an upgrade is declined
         self._silent_bytes = 0  #: since the parser last had something to tell
+        self._work = 0  #: in this turn
         self.headers: dict[str, str] = {}
         self.trailers: dict[str, str] = {}
         self.sink: BodySink | None = None  #: who takes the body of this request
@@ -123,15 +129,29 @@ class Reader:
         """Bytes that came, when they were over the limit."""
         return self.size if self.size > self._limit else 0
 
-    def feed(self, data: bytes) -> None:
-        """Read on. Does nothing after a failure."""
-        if self.failed:
-            return
+    def feed(self, data: bytes) -> bytes:
+        """Read on. Returns what is to be fed in a later turn of the loop: tiny requests and chunks are dear to read.
+
+        Does nothing after a failure.
+        """
         self._silent_bytes += len(data)
+        self._work = at = 0
+        size = FIRST_SLICE_BYTES
+        while at < len(data) and self._work < WORK_PER_TURN and not self.failed:
+            self._parse(data[at : at + size])
+            at += size
+            size = SLICE_BYTES
+        if self._piece:
+            self._pass_on()
+        if self._silent_bytes > MAX_HEAD_BYTES:  # an endless line: the parser gathers it and tells at its end
+            self.give_up(431, "Request Header Fields Too Large")
+        return b"" if self.failed else data[at:]
+
+    def _parse(self, data: bytes) -> None:
         while True:
             try:
                 self._parser.feed_data(data)
-                break
+                return
             except httptools.HttpParserUpgrade as upgrade:
                 if self._parser.get_method() == b"CONNECT":
                     return self.give_up(400, "CONNECT is not supported")
@@ -139,10 +159,6 @@ class Reader:
                 data = data[upgrade.args[0] :]
             except httptools.HttpParserError:
                 return self.give_up(400, "Bad Request")
-        if self._piece:
-            self._pass_on()
-        if self._silent_bytes > MAX_HEAD_BYTES:  # an endless line: the parser gathers it and tells at its end
-            self.give_up(431, "Request Header Fields Too Large")
 
     def give_up(self, status: int, message: str) -> None:
         """Read no further, and tell the owner once."""
@@ -243,6 +259,7 @@ class Reader:
         if self.failed:
             return
         self._silent_bytes = 0
+        self._work += 1
         if self.sink is not None:
             if not self._piece:
                 self._piece = body
@@ -271,5 +288,6 @@ class Reader:
         if self.failed or self._parser.should_upgrade():
             return
         self._silent_bytes = 0
+        self._work += 10
         self.reading = False
         self._complete()
