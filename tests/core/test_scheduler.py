@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -138,6 +139,13 @@ def test_environment_over_its_maximum_age_is_retired_when_it_becomes_idle() -> N
     retired = one(feed(made, EnvironmentIdle(14_400.0, number)))
     assert isinstance(retired, Retire)
     assert retired.reason == "age"
+
+
+def test_environments_of_one_moment_are_recycled_over_the_last_tenth_of_the_maximum_age() -> None:
+    made = scheduler(limit=1000)
+    ages = sorted(made.members[started(made, 0.0, f"r{i}")].expires_at / 14_400 for i in range(200))
+    assert 0.9 <= ages[0] < 0.905 and 0.995 < ages[-1] <= 1.0
+    assert max(later - earlier for earlier, later in itertools.pairwise(ages)) < 0.002
 
 
 def test_invocation_waits_for_an_environment_that_has_just_answered() -> None:
