@@ -16,6 +16,7 @@ from lambent.core.model import ExitStatus, InitType, Invocation, OutcomeKind
 from lambent.core.states import Phase
 from lambent.runtimeapi.app import BODY_LIMIT
 from lambent.sandbox.base import SandboxError
+from lambent.worker import driver as module
 from lambent.worker.driver import CONNECTIONS, Driver
 
 
@@ -442,6 +443,17 @@ async def test_kill_that_fails_still_answers_and_destroys() -> None:
         assert (await made.reply())[1] == "Sandbox.Timedout"
         await made.ended()
         assert made.sandbox.log[-1] == "destroy: it cannot"
+
+
+async def test_processes_that_cannot_be_killed_cost_the_sandbox_and_nobody_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "KILL_S", 0.02)
+    async with stage(silent, timeout_s=0.05, sandbox_gates={"kill": asyncio.Event()}) as made:
+        made.start(invocation())
+        assert (await made.reply())[1] == "Sandbox.Timedout"
+        await made.ended()
+        assert made.sandbox.log[-1] == "destroy: its processes have not ended in 0.02 s"
 
 
 async def test_invocation_that_is_assigned_while_the_freeze_fails_is_answered() -> None:

@@ -51,6 +51,9 @@ from lambent.worker.chronicle import Chronicle
 from lambent.worker.parts import Parts
 
 _OUR_FAULT = "an internal error; the server's log has it"
+#: How long killed processes may take to end (they may hang in the kernel, or free much memory), before the sandbox is
+#: given up. AWS's published supervisor waits 2 s (fact sheet 1.7).
+KILL_S = 5.0
 #: Open connections to one environment's Runtime API: enough for a runtime and ten extensions, and a bound for what a
 #: hostile guest can make us hold.
 CONNECTIONS = 20
@@ -298,7 +301,11 @@ class Driver:
     async def _kill(self) -> None:
         assert self.sandbox is not None
         self.sandbox.limit_cpu(False)  # dying takes CPU too: a thousand processes would need seconds of a small share
-        await self.sandbox.kill()
+        try:
+            async with asyncio.timeout(KILL_S):
+                await self.sandbox.kill()
+        except TimeoutError:
+            raise SandboxError(f"its processes have not ended in {KILL_S:g} s") from None
         self._api.forget()
         self.chronicle.telemetry.clear()
         for connection in list(self._connections):
