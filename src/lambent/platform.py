@@ -42,8 +42,10 @@ from lambent.worker.packages import PackageStore
 
 #: Connections of clients at most. Each environment needs about a dozen descriptors beside them.
 CONNECTIONS = 4096
-#: What their requests and answers may make us hold together. A request may have 70 MB.
+#: What their requests and answers may make us hold together at most: a share of the memory that environments leave to
+#: us, but room for several of the largest requests, which have 70 MB.
 BODIES_BYTES = 1024 * 1024 * 1024
+BODIES_BYTES_AT_LEAST = 256 * 1024 * 1024
 
 
 def serve(settings: Settings) -> int:
@@ -136,7 +138,7 @@ class Listener:
         self._edge: Edge | None = None
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._limit = limit or (CONNECTIONS if files == resource.RLIM_INFINITY else min(CONNECTIONS, files // 2))
-        self._budget = Budget(BODIES_BYTES)
+        self._budget = Budget(max(BODIES_BYTES_AT_LEAST, min(BODIES_BYTES, host_memory() // 10)))
         self._connections: dict[Connection, None] = {}
 
     async def bind(self, host: str, port: int) -> str:
@@ -182,7 +184,12 @@ def memory_budget(memory_mib: int) -> int:
     """Bytes for all environments together: what was set, or 80 % of the host's memory."""
     if memory_mib:
         return memory_mib * 1024 * 1024
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.8)
+    return int(host_memory() * 0.8)
+
+
+def host_memory() -> int:
+    """Bytes of memory of this host."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def said_at_start(backend: SandboxBackend, url: str) -> list[str]:
