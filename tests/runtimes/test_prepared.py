@@ -50,10 +50,16 @@ def test_a_customer_replaces_what_may_be_replaced() -> None:
 
 def test_commands() -> None:
     assert PYTHON.command(Places(), FUNCTION, task=TASK, opt=None) == (
-        "/var/lang/bin/python3.12", "/var/runtime/bootstrap.py")
+        "/var/lang/bin/python3.12", "-S", "/var/runtime/bootstrap.py")
     node = NODE.command(Places(), replace(FUNCTION, memory_mib=1000), task=TASK, opt=None)
     assert (node[0], node[-1]) == ("/var/lang/bin/node", "/var/runtime/index.cjs")
     assert "--max-old-space-size=900" in node and "--max-semi-space-size=50" in node
+
+
+def test_python_starts_with_site_where_a_sitecustomize_may_be_meant() -> None:
+    for variables in ({"PYTHONPATH": "/opt/agent"}, {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/wrap"}):
+        function = replace(FUNCTION, environment=variables)
+        assert "-S" not in PYTHON.command(Places(), function, task=TASK, opt=None)
 
 
 @pytest.mark.parametrize(("wrapper", "first"), [

@@ -79,6 +79,13 @@ async def test_the_search_path_is_that_of_aws(python: PreparedRuntime, task: Tas
     assert argv == [f"{runtime}/bootstrap.py"]
 
 
+async def test_what_site_gives_to_programs_is_there(python: PreparedRuntime, task: Task) -> None:
+    code = task({"app.py": "def handler(e, c):\n    import sys\n    names = [exit, quit, help, copyright, license]\n"
+                           "    return [callable(name) for name in names], sys.prefix\n"})
+    async with guest(python, code) as running:
+        assert (await running.invoke()).json[0] == [True] * 5
+
+
 async def test_boto3_is_there_and_not_imported_before_the_handler(python: PreparedRuntime, task: Task) -> None:
     code = task({"app.py": "import sys\nseen = [m for m in ('boto3', 'ssl', 'asyncio') if m in sys.modules]\n"
                            "import boto3\ndef handler(e, c):\n    return [seen, boto3.__file__]\n"})

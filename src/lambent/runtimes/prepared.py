@@ -75,7 +75,8 @@ class PreparedRuntime:
         if self.family == "provided":
             return (find_bootstrap(places, task, opt),)
         if self.family == "python":
-            argv: tuple[str, ...] = (f"{places.lang}/bin/python{self.line}", f"{places.runtime}/bootstrap.py")
+            python = f"{places.lang}/bin/python{self.line}"
+            argv: tuple[str, ...] = (python, *_python_flags(function), f"{places.runtime}/bootstrap.py")
         else:
             argv = (f"{places.lang}/bin/node", *_node_flags(function), f"{places.runtime}/index.cjs")
         wrapper = function.environment.get("AWS_LAMBDA_EXEC_WRAPPER")
@@ -140,6 +141,15 @@ def _python_row(places: Places, line: str) -> dict[str, str]:
     if int(line.split(".")[1]) >= 12:
         row["LC_CTYPE"] = "C.UTF-8"
     return row
+
+
+def _python_flags(function: FunctionVersion) -> tuple[str, ...]:
+    """Without `site`, which takes two milliseconds of a cold start; the bootstrap does what functions see of it.
+
+    Not where somebody may count on `sitecustomize`: instrumentation layers bring one by a wrapper and PYTHONPATH.
+    """
+    counted_on = any(name.startswith("PYTHON") or name == "AWS_LAMBDA_EXEC_WRAPPER" for name in function.environment)
+    return () if counted_on else ("-S",)
 
 
 def _node_flags(function: FunctionVersion) -> tuple[str, ...]:

@@ -30,6 +30,10 @@ def main() -> None:
     sys.path[:] = search_path(environ["LAMBDA_TASK_ROOT"], "/opt", runtime, inherited)
     import site
 
+    if sys.flags.no_site:
+        site.setquit()
+        site.setcopyright()
+        site.sethelper()
     for folder in sys.path[:3]:
         if os.path.isdir(folder):
             site.addsitedir(folder)  # for the .pth files of packages
