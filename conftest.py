@@ -7,7 +7,12 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("lambent", deadline=None)
+hypothesis.settings.load_profile("lambent")
 
 # A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C, which some tests send to the
 # programs that they start, would do nothing there.

@@ -75,6 +75,8 @@ class NamespaceBackend:
         compile_or_fall_back = functools.partial(build.argv, self._cache, fallback=self._python_init)
         self._launcher = Launcher(await asyncio.get_running_loop().run_in_executor(None, compile_or_fall_back))
         self._host = mounts.look(self._root / "stage")
+        # What guests are shown of these does not change while the machine runs.
+        self._proc = {name: mounts.read_text(f"/proc/{name}") for name in ("cpuinfo", "stat")}
         groups = cgroup.Groups(self._instance, self._layout or cgroup.detect_here(), self._cap_bytes)
         groups.prepare()
         self._groups = groups
@@ -203,8 +205,7 @@ class NamespaceBackend:
 
     def _generated(self, spec: SandboxSpec, own_address: str) -> dict[str, bytes]:
         resolv_conf = "" if spec.network == "isolated" else mounts.read_text("/etc/resolv.conf")
-        proc = {name: mounts.read_text(f"/proc/{name}") for name in ("cpuinfo", "stat")}
-        return guest_view.files(spec.memory_mib, self._cores, spec.hostname, resolv_conf, proc, own_address)
+        return guest_view.files(spec.memory_mib, self._cores, spec.hostname, resolv_conf, self._proc, own_address)
 
     def _make_group(self, sandbox: NamespaceSandbox, spec: SandboxSpec) -> None:
         assert self._groups is not None

@@ -8,6 +8,7 @@ written once: figures of a moment, such as free memory or CPU times, stand still
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from lambent.sandbox.namespace.plan import GUEST_GID, GUEST_UID
 
@@ -52,6 +53,7 @@ def _passwd() -> str:
     )
 
 
+@lru_cache(64)
 def meminfo(memory_mib: int) -> str:
     """All of the environment's memory, all of it free at the moment of writing; no swap."""
     total = memory_mib * 1024
@@ -61,6 +63,7 @@ def meminfo(memory_mib: int) -> str:
     return "".join(f"{name + ':':<16}{kib:8d} kB\n" for name, kib in figures.items())
 
 
+@lru_cache(64)
 def cpuinfo(host_text: str, cores: int) -> str:
     """The host's first processors, renumbered, with sibling and core counts that fit."""
     blocks = [block for block in host_text.strip().split("\n\n") if block.startswith("processor")]
@@ -73,6 +76,7 @@ def cpuinfo(host_text: str, cores: int) -> str:
     return "".join(shown)
 
 
+@lru_cache(64)
 def stat(host_text: str, cores: int) -> str:
     """The boot time, and CPU times of zero for as many processors as there are to see."""
     zeros = " ".join(["0"] * 10)

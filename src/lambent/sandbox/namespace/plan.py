@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from lambent import limits
 from lambent.sandbox.base import SandboxSpec
@@ -262,10 +263,11 @@ def _guests(host: Host) -> list[Step]:
 
 def encode(steps: Iterable[Step]) -> bytes:
     """As `init.c` reads it: opcode, counts, 64-bit numbers, then length, bytes and a zero for each text."""
-    parts = []
-    for step in steps:
-        parts.append(struct.pack("<BBB", OPCODES[step.name], len(step.numbers), len(step.texts)))
-        parts.append(struct.pack(f"<{len(step.numbers)}Q", *step.numbers))
-        for text in step.texts:
-            parts += [struct.pack("<I", len(text)), text, b"\0"]
-    return b"".join(parts)
+    return b"".join([_encode(step.name, step.numbers, step.texts) for step in steps])
+
+
+@lru_cache(4096)
+def _encode(name: str, numbers: tuple[int, ...], texts: tuple[bytes, ...]) -> bytes:
+    # Most steps of most sandboxes are the same.
+    head = struct.pack(f"<BBB{len(numbers)}Q", OPCODES[name], len(numbers), len(texts), *numbers)
+    return head + b"".join([struct.pack("<I", len(text)) + text + b"\0" for text in texts])
