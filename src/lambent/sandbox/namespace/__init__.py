@@ -139,6 +139,9 @@ class NamespaceBackend:
 
     async def _put_together(self, sandbox: NamespaceSandbox, spec: SandboxSpec) -> None:
         first, holdings = sandbox.first, sandbox.holdings
+        early = self._build_plan is plan.build  # another plan may name other namespaces
+        if early:
+            first.launch(self._launcher, plan.namespaces(spec, self._host))
         host_uid = self._take_user(sandbox)
         isolated = spec.network == "isolated"
         if not isolated:
@@ -155,8 +158,10 @@ class NamespaceBackend:
             lang_files=frozenset(str(path) for path, _ in spec.lang if path.is_file()),
         )
         steps = self._build_plan(spec, self._host, choices)
+        if not early:
+            first.launch(self._launcher, steps[0].numbers[0])
         on_map = functools.partial(_map_ids, host_uid)
-        carried_out = asyncio.ensure_future(first.carry_out(self._launcher, steps, fds, on_map))
+        carried_out = asyncio.ensure_future(first.carry_out(steps, fds, on_map))
         try:
             # While process 1 mounts, the groups are made here.
             await asyncio.sleep(0)

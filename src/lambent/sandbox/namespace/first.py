@@ -66,21 +66,25 @@ class FirstProcess:
         self._on_map: Callable[[int], None] = _nothing
         self.listening: socket.socket | None = None  #: opened inside the sandbox, if the plan says so
 
-    async def carry_out(
-        self, launcher: Launcher, plan: Sequence[Step], fds: Sequence[int], on_map: Callable[[int], None]
-    ) -> None:
-        """Launch it and have the plan carried out, whose first step names the namespaces.
+    def launch(self, launcher: Launcher, namespaces: int) -> None:
+        """Have it cloned into these namespaces. It waits there for its plan, which can be made meanwhile."""
+        launcher.launch(namespaces, self._other)
+        self._launched = True
+        self._other.close()
+
+    async def carry_out(self, plan: Sequence[Step], fds: Sequence[int], on_map: Callable[[int], None]) -> None:
+        """Have the plan carried out, whose first step named the namespaces.
 
         `on_map(pid)` writes the id maps of that process; it may raise OSError. Raises SandboxError naming the step
         that failed.
         """
         self._plan = plan
         self._on_map = on_map
-        # It lies ready before anybody can read it, so that what cannot be launched is told by its own reason.
-        self._send(b"P" + encode(plan[1:]), fds)
-        launcher.launch(plan[0].numbers[0], self._other)
-        self._launched = True
-        self._other.close()
+        body = b"P" + encode(plan[1:])
+        if len(body) > MESSAGE_BYTES:
+            raise SandboxError(f"the plan takes {len(body)} bytes, more than {MESSAGE_BYTES}")
+        with contextlib.suppress(OSError):  # what could not be launched is told by its own reason, which is read next
+            socket.send_fds(self._socket, [body], list(fds))
         self._loop.add_reader(self._socket.fileno(), self._readable)
         try:
             async with asyncio.timeout(PLAN_TIMEOUT_S):

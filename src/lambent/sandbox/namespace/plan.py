@@ -158,12 +158,16 @@ def build(spec: SandboxSpec, host: Host, choices: Choices) -> list[Step]:
     ]
 
 
-def _namespaces(spec: SandboxSpec, host: Host) -> list[Step]:
+def namespaces(spec: SandboxSpec, host: Host) -> int:
+    """The flags of clone(2) for process 1, which the first step of the plan repeats."""
     flags = NEW_NS | NEW_UTS | NEW_IPC | NEW_PID | (NEW_NET if spec.network == "isolated" else 0)
-    if host.privileged:
-        steps = [Step("namespaces", (flags,))]
-    else:
-        steps = [Step("namespaces", (flags | NEW_USER,)), *_map_own(inside=(0, 0), outside=(host.uid, host.gid))]
+    return flags if host.privileged else flags | NEW_USER
+
+
+def _namespaces(spec: SandboxSpec, host: Host) -> list[Step]:
+    steps = [Step("namespaces", (namespaces(spec, host),))]
+    if not host.privileged:
+        steps += _map_own(inside=(0, 0), outside=(host.uid, host.gid))
     # Of all processes of this host the guests are the first to go when memory runs out.
     return [*steps, Step("write", (), (b"self/oom_score_adj", b"800")), Step("private")]
 
