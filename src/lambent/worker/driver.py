@@ -212,11 +212,18 @@ class Driver:
         if self._gone:
             await self._take_away("gone before it was made")
             return
-        self._server = await self._loop.create_server(self._connection, sock=sandbox.api_socket)
-        if self._gone:
-            self._server.close()
-            return
+        # The socket listens already: a guest that is quicker than what follows waits in its backlog.
         self.feed(SandboxCreated(self.now(), parts.extensions(self.function)), late=True)
+        try:
+            server = await self._loop.create_server(self._connection, sock=sandbox.api_socket)
+        except OSError as error:  # it may have been taken away meanwhile
+            if not self._gone:
+                self._failed(error)
+            return
+        if self._gone:
+            server.close()
+        else:
+            self._server = server
 
     def _died(self, reason: str) -> None:
         self._failed(SandboxError(reason))

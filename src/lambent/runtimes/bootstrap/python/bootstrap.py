@@ -28,6 +28,7 @@ def main() -> None:
     environ = os.environ
     inherited = sys.path[1:] if sys.path[0] == runtime else sys.path  # no script folder with PYTHONSAFEPATH
     sys.path[:] = search_path(environ["LAMBDA_TASK_ROOT"], "/opt", runtime, inherited)
+    gc.disable()  # nothing of what follows becomes garbage, and looking for it takes a millisecond
     import site
 
     if sys.flags.no_site:
@@ -38,7 +39,6 @@ def main() -> None:
         if os.path.isdir(folder):
             site.addsitedir(folder)  # for the .pth files of packages
 
-    gc.disable()  # nothing of what follows becomes garbage, and looking for it takes a millisecond
     # Before the official package, since it chooses how that talks.
     from lambent_client import SocketClient  # type: ignore[import-not-found]
 
