@@ -41,12 +41,12 @@ def test_programs_that_cannot_run_exit_as_in_a_shell(arena: Arena) -> None:
         (stage.task / "garbage").chmod(0o755)
         sandbox = await stage.create()
         missing = await finish(sandbox, "/bin/no-such-program")
-        assert missing == (ExitStatus(code=127), "", "/bin/no-such-program: No such file or directory\n")
-        status, _, error = await finish(sandbox, sandbox.places.task + "/plain")
+        assert missing == (ExitStatus(code=127), "/bin/no-such-program: No such file or directory\n")
+        status, error = await finish(sandbox, sandbox.places.task + "/plain")
         assert status == ExitStatus(code=126) and error.endswith("Permission denied\n") and error.count("\n") == 1
-        status, _, error = await finish(sandbox, sandbox.places.task + "/garbage")
+        status, error = await finish(sandbox, sandbox.places.task + "/garbage")
         assert status == ExitStatus(code=126) and error.endswith("Exec format error\n")
-        status, _, error = await finish(sandbox, "/bin/true", cwd="/no/such/folder")
+        status, error = await finish(sandbox, "/bin/true", cwd="/no/such/folder")
         assert status.code in (126, 127) and error.endswith("No such file or directory\n")
         await sandbox.destroy("test")
 
@@ -56,7 +56,7 @@ def test_programs_that_cannot_run_exit_as_in_a_shell(arena: Arena) -> None:
 def test_a_guest_gets_its_environment_and_nothing_else(arena: Arena) -> None:
     async def scenario(stage: Stage) -> None:
         sandbox = await stage.create()
-        _, out, _ = await finish(sandbox, "/usr/bin/env", env={"A": "1", "B": "two words", "C": ""})
+        _, out = await finish(sandbox, "/usr/bin/env", env={"A": "1", "B": "two words", "C": ""})
         assert sorted(out.splitlines()) == ["A=1", "B=two words", "C="]
         # the listing itself needs one
         assert (await output(sandbox, "echo /proc/self/fd/*")).split() == [f"/proc/self/fd/{fd}" for fd in range(4)]
@@ -80,14 +80,13 @@ def _own_signal_masks() -> tuple[int, int]:
     return _signal_masks(Path("/proc/self/status").read_text())
 
 
-def test_output_comes_through_two_pipes_that_do_not_block(arena: Arena) -> None:
+def test_output_and_errors_come_through_one_pipe_in_their_order(arena: Arena) -> None:
     async def scenario(stage: Stage) -> None:
         sandbox = await stage.create()
-        guest = await shell(sandbox, "echo out; echo err >&2; echo again >/dev/stdout; exec sleep 100")
-        assert await guest.line() == "out"
-        assert await guest.line() == "again"
+        guest = await shell(sandbox, "echo out; echo err >&2; echo again >/dev/stdout; echo last >&2; exec sleep 100")
+        assert [await guest.line() for _ in range(4)] == ["out", "err", "again", "last"]
         sandbox.signal(guest.pid, signal.SIGTERM)
-        assert await guest.end() == (ExitStatus(signal=15), "", "err\n")
+        assert await guest.end() == (ExitStatus(signal=15), "")
         await sandbox.destroy("test")
 
     arena.play(scenario)
@@ -155,7 +154,7 @@ def test_processes_run_side_by_side_and_one_can_be_signalled(arena: Arena) -> No
         second = await shell(sandbox, "echo up; exec sleep 100")
         assert await first.line() == await second.line() == "up"
         sandbox.signal(first.pid, signal.SIGTERM)
-        assert await first.end() == (ExitStatus(code=7), "bye\n", "")
+        assert await first.end() == (ExitStatus(code=7), "bye\n")
         assert not second.exited.done()
         sandbox.signal(first.pid, signal.SIGTERM)  # it is gone: nothing happens
         await sandbox.kill()
@@ -323,7 +322,7 @@ def test_sandboxes_are_made_and_destroyed_in_parallel(arena: Arena) -> None:
     async def scenario(stage: Stage) -> None:
         sandboxes = await asyncio.gather(*(stage.create() for _ in range(8)))
         results = await asyncio.gather(*(finish(sandbox, "/bin/echo", sandbox.id) for sandbox in sandboxes))
-        assert [out for _, out, _ in results] == [sandbox.id + "\n" for sandbox in sandboxes]
+        assert [out for _, out in results] == [sandbox.id + "\n" for sandbox in sandboxes]
         await asyncio.gather(*(sandbox.destroy("test") for sandbox in sandboxes))
 
     arena.play(scenario)
@@ -332,11 +331,11 @@ def test_sandboxes_are_made_and_destroyed_in_parallel(arena: Arena) -> None:
 def test_large_environments_arrive_and_larger_ones_are_refused(arena: Arena) -> None:
     async def scenario(stage: Stage) -> None:
         sandbox = await stage.create()
-        _, out, _ = await finish(sandbox, "/usr/bin/env", env={"BIG": "x" * 100_000})
+        _, out = await finish(sandbox, "/usr/bin/env", env={"BIG": "x" * 100_000})
         assert len(out) == 100_005
         status = ExitStatus(code=0)
         try:
-            status, _, _ = await finish(sandbox, "/usr/bin/env", env={"BIG": "x" * 200_000})
+            status, _ = await finish(sandbox, "/usr/bin/env", env={"BIG": "x" * 200_000})
         except SandboxError as error:
             assert "more than" in str(error)
         else:

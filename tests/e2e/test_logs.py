@@ -274,6 +274,14 @@ def test_an_absent_group_is_said(server: Server) -> None:
     assert (status, code, message) == (400, "ResourceNotFoundException", "The specified log group does not exist.")
 
 
+def test_what_is_written_to_both_outputs_keeps_its_order(server: Server) -> None:
+    source = ("import os\ndef handler(event, context):\n"
+              "    for number in range(50): os.write(1 + number % 2, b'%d\\n' % number)")  # fmt: skip
+    server.deploy(Function("both", source))
+    log = server.invoke("both").log
+    assert re.findall(r"^\d+$", log, re.MULTILINE) == [str(number) for number in range(50)]
+
+
 def test_logs_of_a_frozen_environment_are_there(server: Server) -> None:
     """Pipes are drained while nothing runs: what was written before the freeze is found without another call."""
     call = server.invoke("py", {"lines": 2000})

@@ -71,20 +71,19 @@ class Guest:
     def __init__(self, process: Process, exited: asyncio.Future[ExitStatus]) -> None:
         self.pid = process.pid
         self.exited = exited
-        self._out, self._err = _Pipe(process.stdout), _Pipe(process.stderr)
+        self._output = _Pipe(process.output)
 
     async def line(self) -> str:
-        return await asyncio.wait_for(self._out.line(), 20)
+        return await asyncio.wait_for(self._output.line(), 20)
 
-    async def end(self) -> tuple[ExitStatus, str, str]:
+    async def end(self) -> tuple[ExitStatus, str]:
         """Exit status and the rest of the output."""
         async with asyncio.timeout(30):
-            out, err = await self._out.rest(), await self._err.rest()
-            return await self.exited, out, err
+            output = await self._output.rest()
+            return await self.exited, output
 
     def close(self) -> None:
-        self._out.close()
-        self._err.close()
+        self._output.close()
 
 
 class _Pipe:
@@ -133,21 +132,21 @@ async def shell(sandbox: Sandbox, script: str, *arguments: str) -> Guest:
     return await start(sandbox, "/bin/sh", "-c", script, "sh", *arguments)
 
 
-async def finish(sandbox: Sandbox, *argv: str, **options: Any) -> tuple[ExitStatus, str, str]:
+async def finish(sandbox: Sandbox, *argv: str, **options: Any) -> tuple[ExitStatus, str]:
     return await (await start(sandbox, *argv, **options)).end()
 
 
 async def output(sandbox: Sandbox, script: str, *arguments: str) -> str:
     """What a shell script prints; it must succeed."""
-    status, out, err = await (await shell(sandbox, script, *arguments)).end()
-    assert status == ExitStatus(code=0), (status, out, err)
+    status, out = await (await shell(sandbox, script, *arguments)).end()
+    assert status == ExitStatus(code=0), (status, out)
     return out
 
 
 PYTHON = "/usr/bin/python3"
 
 
-async def python(sandbox: Sandbox, program: str, *arguments: str) -> tuple[ExitStatus, str, str]:
+async def python(sandbox: Sandbox, program: str, *arguments: str) -> tuple[ExitStatus, str]:
     return await finish(sandbox, PYTHON, "-I", "-c", program, *arguments)
 
 

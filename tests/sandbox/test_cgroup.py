@@ -99,10 +99,10 @@ def test_cpu_quota_follows_memory_up_to_the_hosts_cores(memory_mib: int, cores: 
 
 
 def test_quota_values() -> None:
-    assert cgroup.quota_value(True, 1447) == b"1447"
-    assert cgroup.quota_value(True, None) == b"-1"
-    assert cgroup.quota_value(False, 1447) == b"1447 20000"
-    assert cgroup.quota_value(False, None) == b"max 20000"
+    assert cgroup.quota_value(True, 1447) == "1447"
+    assert cgroup.quota_value(True, None) == "-1"
+    assert cgroup.quota_value(False, 1447) == "1447 20000"
+    assert cgroup.quota_value(False, None) == "max 20000"
 
 
 V2_FILES = {

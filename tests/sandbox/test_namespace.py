@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 import signal
@@ -52,11 +53,11 @@ def arena(request: pytest.FixtureRequest) -> Arena:
 def test_a_process_over_the_memory_limit_is_killed_and_marked() -> None:
     async def scenario(stage: Stage) -> None:
         sandbox = await stage.create(memory_mib=128)
-        status, _, _ = await python(sandbox, "x = b'x' * (64 << 20); print(len(x))")
+        status, _ = await python(sandbox, "x = b'x' * (64 << 20); print(len(x))")
         assert status == ExitStatus(code=0)
-        status, _, _ = await python(sandbox, "x = b'x' * (256 << 20); print(len(x))")
+        status, _ = await python(sandbox, "x = b'x' * (256 << 20); print(len(x))")
         assert status == ExitStatus(signal=9, oom=True)
-        status, _, _ = await finish(sandbox, "/bin/sh", "-c", "kill -9 $$")
+        status, _ = await finish(sandbox, "/bin/sh", "-c", "kill -9 $$")
         assert status == ExitStatus(signal=9, oom=False)
         assert (sandbox.usage().memory_peak_bytes or 0) > 100 * MIB
         assert stage.deaths == []
@@ -70,7 +71,7 @@ def test_a_process_over_the_memory_limit_is_killed_and_marked() -> None:
 def test_the_cap_of_all_environments_is_counted_when_it_refuses() -> None:
     async def scenario(stage: Stage) -> None:
         sandbox = await stage.create(memory_mib=256)
-        status, _, _ = await python(sandbox, "x = b'x' * (200 << 20); print(len(x))")
+        status, _ = await python(sandbox, "x = b'x' * (200 << 20); print(len(x))")
         assert status == ExitStatus(signal=9, oom=True)
         assert stage.backend.memory_events() >= 1
         await sandbox.destroy("test")
@@ -83,10 +84,10 @@ def test_the_cap_of_all_environments_is_counted_when_it_refuses() -> None:
 def test_a_small_function_fills_400_mib_of_tmp() -> None:
     async def scenario(stage: Stage) -> None:
         sandbox = await stage.create(memory_mib=128)
-        status, out, error = await finish(
+        status, out = await finish(
             sandbox, "/bin/dd", "if=/dev/zero", "of=/tmp/large", "bs=1M", "count=400", "status=none"
         )
-        assert (status, error) == (ExitStatus(code=0), ""), out
+        assert (status, out) == (ExitStatus(code=0), "")
         assert await output(sandbox, "stat -c %s /tmp/large") == f"{400 * MIB}\n"
         await sandbox.destroy("test")
 
@@ -98,13 +99,14 @@ def test_tmp_is_as_large_as_asked_for_and_then_full(tmp: str) -> None:
     async def scenario(stage: Stage) -> None:
         sandbox = await stage.create(memory_mib=1024, tmp_mib=64)
         program = "import os; s = os.statvfs('/tmp'); print(s.f_bavail * s.f_frsize, s.f_favail)"
-        _, out, _ = await python(sandbox, program)
+        _, out = await python(sandbox, program)
         available, inodes = map(int, out.split())
         assert 62 * MIB <= available <= 66 * MIB and inodes > 1000
         script = "dd if=/dev/zero of=/tmp/large bs=1M count=80 status=none; stat -c %s /tmp/large"
-        _, out, error = await (await shell(sandbox, script)).end()
-        assert "No space left on device" in error
-        assert 60 * MIB <= int(out) <= 66 * MIB
+        _, out = await (await shell(sandbox, script)).end()
+        complaint, _, size = out.strip().rpartition("\n")
+        assert "No space left on device" in complaint
+        assert 60 * MIB <= int(size) <= 66 * MIB
         await sandbox.destroy("test")
 
     ROOT.play(scenario, tmp=tmp)
@@ -368,7 +370,7 @@ def test_every_step_that_fails_leaves_nothing(arena: Arena) -> None:
 def test_the_end_of_process_1_ends_everything_and_is_reported(arena: Arena) -> None:
     async def scenario(stage: Stage) -> None:
         sandbox = await stage.create()
-        guest = await shell(sandbox, f"echo up; {BUSY}")
+        guest = await shell(sandbox, f"head -c 9000000 /dev/zero >/tmp/written; echo up; {BUSY}")
         assert await guest.line() == "up"
         os.kill(sandbox.first.pid, signal.SIGKILL)
         assert (await guest.end())[0] == ExitStatus(signal=9)
@@ -382,6 +384,24 @@ def test_the_end_of_process_1_ends_everything_and_is_reported(arena: Arena) -> N
         assert len(stage.deaths) == 1
 
     arena.play(scenario)
+
+
+def test_the_end_is_heard_of_without_a_free_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = [OSError(errno.EMFILE, "Too many open files")] * 2
+    real = os.pidfd_open
+
+    def opened(pid: int) -> int:
+        if lacking:
+            raise lacking.pop()
+        return real(pid)
+
+    async def scenario(stage: Stage) -> None:
+        sandbox = await stage.create()
+        monkeypatch.setattr(os, "pidfd_open", opened)
+        await sandbox.destroy("test")
+        assert sandbox.first.gone and not lacking
+
+    ROOT.play(scenario)
 
 
 def test_nothing_runs_in_the_hosts_own_process_ids() -> None:

@@ -17,7 +17,7 @@ from lambent import settings
 from lambent.sandbox import detect, proctable
 from lambent.sandbox.base import SandboxError
 from lambent.sandbox.namespace import build, guest_view, users
-from lambent.sandbox.namespace.tmp_images import TmpImages
+from lambent.sandbox.namespace.tmp_images import TmpImages, TmpMount
 from sandbox.arena import ARENAS, GIB, Stage, shell
 
 CPUINFO = """processor\t: 4
@@ -145,6 +145,18 @@ async def test_images_without_their_tool_say_what_to_install(tmp_path: Path, mon
     with pytest.raises(SandboxError, match="install e2fsprogs"):
         await TmpImages(tmp_path / "images").start()
     assert not (tmp_path / "images").exists()
+
+
+def test_only_its_own_mount_is_held_again(tmp_path: Path) -> None:
+    """What is held when a sandbox ends is shut down: never the host's own /tmp, where a plan had not come so far."""
+    mount = TmpMount(os.open(tmp_path, os.O_RDONLY))
+    mount.let_go()
+    mount.hold_again(Path("/proc"))
+    mount.hold_again(tmp_path / "gone")
+    assert mount.fd == -1
+    mount.hold_again(tmp_path)
+    assert os.path.samestat(os.fstat(mount.fd), tmp_path.stat())
+    mount.let_go()
 
 
 def test_the_process_backend_ends_what_a_killed_server_left(tmp_path: Path) -> None:

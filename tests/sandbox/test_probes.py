@@ -249,9 +249,9 @@ INT_0X80, X32 = "b814000000cd80c3", "b827000040 0f05c3"
 def test_other_entries_to_the_kernel_are_closed(arena: Arena) -> None:
     async def scenario(stage: Stage) -> None:
         sandbox = await stage.create()
-        status, out, _ = await python(sandbox, MACHINE_CODE.format(code=INT_0X80))
+        status, out = await python(sandbox, MACHINE_CODE.format(code=INT_0X80))
         assert (status, out) == (ExitStatus(signal=31), "")
-        status, out, _ = await python(sandbox, MACHINE_CODE.format(code=X32))
+        status, out = await python(sandbox, MACHINE_CODE.format(code=X32))
         assert (status, out) == (ExitStatus(code=0), "refused\n")
         await sandbox.destroy("test")
 
@@ -265,7 +265,7 @@ def test_the_32_bit_entry_is_open_without_the_filter() -> None:
     async def scenario(stage: Stage) -> None:
         nonlocal status
         sandbox = await stage.create()
-        status, out, _ = await python(sandbox, MACHINE_CODE.format(code=INT_0X80))
+        status, out = await python(sandbox, MACHINE_CODE.format(code=INT_0X80))
         assert status == ExitStatus(signal=11) or out == "done\n"
         await sandbox.destroy("test")
 
@@ -278,8 +278,8 @@ def test_a_working_folder_cannot_lead_out_of_the_root(arena: Arena) -> None:
     async def scenario(stage: Stage) -> None:
         sandbox = await stage.create()
         for fd in range(3, 16):
-            status, out, _ = await finish(sandbox, "/bin/ls", cwd=f"/proc/self/fd/{fd}")
-            assert (status.code, out) == (126, "")
+            status, out = await finish(sandbox, "/bin/ls", cwd=f"/proc/self/fd/{fd}")
+            assert status.code == 126 and out.startswith(f"/proc/self/fd/{fd}: ") and out.count("\n") == 1
         await sandbox.destroy("test")
 
     arena.play(scenario)
@@ -292,8 +292,8 @@ def test_links_in_the_code_end_inside(arena: Arena) -> None:
         (stage.task / "absolute").symlink_to(secret)
         (stage.task / "relative").symlink_to("../" * 20 + str(secret)[1:])
         sandbox = await stage.create()
-        status, out, _ = await finish(sandbox, "/bin/cat", "/var/task/absolute", "/var/task/relative")
-        assert (status, out) == (ExitStatus(code=1), "")
+        status, out = await finish(sandbox, "/bin/cat", "/var/task/absolute", "/var/task/relative")
+        assert status == ExitStatus(code=1) and "secret" not in out.replace(str(secret), "")
         await sandbox.destroy("test")
 
     arena.play(scenario)
@@ -313,8 +313,8 @@ os.write(writing, b"changed")
         (stage.task / "code").write_text("original text")
         sandbox = await stage.create()
         # os.splice came with Python 3.10
-        status, _, error = await python(sandbox, program)
-        assert status == ExitStatus(code=0), error
+        status, out = await python(sandbox, program)
+        assert status == ExitStatus(code=0), out
         assert (stage.task / "code").read_text() == "original text"
         await sandbox.destroy("test")
 

@@ -140,30 +140,27 @@ class FakeSandbox:
             raise SandboxError(f"sandbox {self.id} has ended or is frozen")
         self._last_pid += 1
         pid = self._last_pid
-        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
-        os.set_blocking(out, False)
-        os.set_blocking(err, False)
+        output, end = os.pipe()
+        os.set_blocking(output, False)
         guest = self._guests.pop(0) if len(self._guests) > 1 else self._guests[0]
-        self._tasks[pid] = asyncio.create_task(self._play(guest, pid, (out_end, err_end), on_exit))
+        self._tasks[pid] = asyncio.create_task(self._play(guest, pid, end, on_exit))
         try:
             await self._gate("run")
         except SandboxError:
-            os.close(out)
-            os.close(err)
+            os.close(output)
             raise
-        return Process(pid, out, err)
+        return Process(pid, output)
 
-    async def _play(self, guest: Guest, pid: int, ends: tuple[int, int], on_exit: Callable[[ExitStatus], None]) -> None:
+    async def _play(self, guest: Guest, pid: int, end: int, on_exit: Callable[[ExitStatus], None]) -> None:
         exit = ExitStatus(signal=9)
-        api = Api(self._address, ends[0])
+        api = Api(self._address, end)
         try:
             exit = await guest(api)
         except (asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             api.exit()
-            for end in ends:
-                os.close(end)
+            os.close(end)
             del self._tasks[pid]
             on_exit(exit)
 

@@ -61,11 +61,14 @@ class ProcessSpec:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A started process. `pid` is the host's. The caller owns and closes the two read ends (non-blocking)."""
+    """A started process. `pid` is the host's.
+
+    `output` is the read end (non-blocking) of one pipe that is its standard output and its standard error, so that
+    what it writes to both keeps its order, as in AWS's log. The caller owns and closes it.
+    """
 
     pid: int
-    stdout: int
-    stderr: int
+    output: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class ProcessSandbox:
         if self._frozen:
             raise SandboxError(f"sandbox {self.id} is frozen")
         try:
-            child, stdout, stderr = _start_with_pipes(spec)
+            child, output = _start_with_pipe(spec)
         except OSError as error:
             raise SandboxError(f"cannot start {spec.argv[0]}: {error.strerror}") from error
         self._running[child.pid] = (child, on_exit)
@@ -82,7 +82,7 @@ class ProcessSandbox:
         self._empty.clear()
         self._record(child.pid)
         _watch(child, self._reaped)
-        return Process(child.pid, stdout, stderr)
+        return Process(child.pid, output)
 
     def _record(self, pid: int) -> None:
         row = proctable.read(pid)
@@ -245,28 +245,24 @@ def _lang_root(spec: SandboxSpec, folder: Path) -> Path:
     return root
 
 
-def _start_with_pipes(spec: ProcessSpec) -> tuple[subprocess.Popen[bytes], int, int]:
-    """The child and the read ends of its stdout and stderr."""
-    fds: list[int] = []
+def _start_with_pipe(spec: ProcessSpec) -> tuple[subprocess.Popen[bytes], int]:
+    """The child and the read end of its output."""
+    ours, theirs = os.pipe()
     try:
-        fds += os.pipe()
-        fds += os.pipe()
-        child = _start(spec, fds[1], fds[3])
+        child = _start(spec, theirs)
     except OSError:
-        for fd in fds:
-            os.close(fd)
+        os.close(ours)
         raise
-    os.close(fds[1])
-    os.close(fds[3])
-    os.set_blocking(fds[0], False)
-    os.set_blocking(fds[2], False)
-    return child, fds[0], fds[2]
+    finally:
+        os.close(theirs)
+    os.set_blocking(ours, False)
+    return child, ours
 
 
-def _start(spec: ProcessSpec, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+def _start(spec: ProcessSpec, output: int) -> subprocess.Popen[bytes]:
     """The program, or in its place one that says why not and exits with 126 or 127, as a shell does."""
     try:
-        return _popen(spec.argv, spec.cwd, spec.environment, stdout, stderr)
+        return _popen(spec.argv, spec.cwd, spec.environment, output)
     except (FileNotFoundError, NotADirectoryError) as error:
         code, reason = 127, error.strerror
     except (PermissionError, IsADirectoryError) as error:
@@ -276,14 +272,12 @@ def _start(spec: ProcessSpec, stdout: int, stderr: int) -> subprocess.Popen[byte
             raise
         code, reason = 126, error.strerror
     script = ("/bin/sh", "-c", 'echo "$1" >&2; exit "$2"', "sh", f"{spec.argv[0]}: {reason}", str(code))
-    return _popen(script, "/", {}, stdout, stderr)
+    return _popen(script, "/", {}, output)
 
 
-def _popen(
-    argv: tuple[str, ...], cwd: str, environment: Mapping[str, str], stdout: int, stderr: int
-) -> subprocess.Popen[bytes]:
+def _popen(argv: tuple[str, ...], cwd: str, environment: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        argv, cwd=cwd, env=dict(environment), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
+        argv, cwd=cwd, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         start_new_session=True, close_fds=True,
     )  # fmt: skip
 

@@ -51,7 +51,7 @@ class Chronicle:
         self._start_wall = created_wall
         self._loop = asyncio.get_running_loop()
         self._allowance = Allowance(parts.clock.monotonic)
-        self._captures: dict[int, tuple[Capture, Capture]] = {}
+        self._captures: dict[int, Capture] = {}
         self.telemetry = Telemetry(parts.clock, function.log_format)
 
     # Guest output
@@ -59,14 +59,12 @@ class Chronicle:
     def listen(self, process: Process, *, extension: bool = False) -> None:
         """Read a process's output until it ends."""
         on_line = self._extension_line if extension else self._line
-        self._captures[process.pid] = (
-            Capture(process.stdout, self._loop, on_line, self._allowance),
-            Capture(process.stderr, self._loop, on_line, self._allowance),
-        )
+        self._captures[process.pid] = Capture(process.output, self._loop, on_line, self._allowance)
 
     def stop_listening(self, process: Process) -> None:
-        """The process has ended: take what is left in its pipes."""
-        for capture in self._captures.pop(process.pid, ()):
+        """The process has ended: take what is left in its pipe."""
+        capture = self._captures.pop(process.pid, None)
+        if capture is not None:
             capture.close()
 
     def _line(self, line: bytes) -> None:
@@ -88,10 +86,9 @@ class Chronicle:
         self.telemetry.emit({"time": rfc3339(wall_s), "type": kind, "record": record})
 
     def _drain(self) -> None:
-        for pair in self._captures.values():
-            for capture in pair:
-                capture.drain(DRAIN_BYTES)
-                capture.flush()
+        for capture in self._captures.values():
+            capture.drain(DRAIN_BYTES)
+            capture.flush()
 
     def _write(self, text: str, wall_s: float) -> None:
         if not text:
@@ -213,9 +210,8 @@ class Chronicle:
     def close(self) -> None:
         """Let go of every pipe and of every subscriber."""
         self.telemetry.clear()
-        for pair in self._captures.values():
-            for capture in pair:
-                capture.close()
+        for capture in self._captures.values():
+            capture.close()
         self._captures.clear()
 
 

@@ -278,8 +278,7 @@ class Driver:
                 return  # killed before it had begun
             raise
         if self._gone:
-            os.close(process.stdout)
-            os.close(process.stderr)
+            os.close(process.output)
             return
         self.chronicle.listen(process, extension=participant != RUNTIME)
         if early:

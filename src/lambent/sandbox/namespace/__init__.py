@@ -148,9 +148,9 @@ class NamespaceBackend:
             self._open_socket(sandbox)
         fds = []
         if self._images is not None:
-            mount = await self._images.take(spec.tmp_mib)
-            holdings.releases.append(functools.partial(self._images.release, mount))
-            fds.append(mount)
+            holdings.tmp = await self._images.take(spec.tmp_mib)
+            holdings.releases.append(functools.partial(self._images.release, holdings.tmp))
+            fds.append(holdings.tmp.fd)
         choices = plan.Choices(
             tmp_attached=bool(fds),
             listen_inside=isolated,
@@ -169,6 +169,8 @@ class NamespaceBackend:
         finally:
             await carried_out
         self._enter_group(sandbox)
+        if holdings.tmp is not None:
+            holdings.tmp.let_go()
         if isolated:
             if first.listening is None:
                 raise SandboxError("process 1 opened no Runtime API socket")

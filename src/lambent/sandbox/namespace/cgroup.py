@@ -62,11 +62,11 @@ def memory_settings(v1: bool, size_bytes: int) -> list[tuple[str, str]]:
     return [("memory.max", str(size_bytes)), ("?memory.swap.max", "0")]
 
 
-def quota_value(v1: bool, quota_us: int | None) -> bytes:
+def quota_value(v1: bool, quota_us: int | None) -> str:
     """None lifts the limit."""
     if v1:
-        return b"%d" % (-1 if quota_us is None else quota_us)
-    return b"%s %d" % (b"max" if quota_us is None else b"%d" % quota_us, PERIOD_US)
+        return str(-1 if quota_us is None else quota_us)
+    return f"{'max' if quota_us is None else quota_us} {PERIOD_US}"
 
 
 class Groups:
@@ -199,7 +199,11 @@ class Groups:
 
 
 class Group:
-    """The groups of one environment's guests. Descriptors stay open, so that freezing is one write."""
+    """The groups of one environment's guests.
+
+    The freezer's file and that of the memory's peak stay open, so that each is one system call in every invocation.
+    The others are opened when they are asked for: thousands of environments share the server's descriptors.
+    """
 
     def __init__(self, groups: Groups, name: str, memory_mib: int, cores: int) -> None:
         """Raises OSError; then nothing is left."""
@@ -209,12 +213,13 @@ class Group:
                              if (parent := groups.folder(facility)) is not None}  # fmt: skip
         self._quota_us = cpu_quota_us(memory_mib, cores)
         self._fds: dict[str, int] = {}
+        self._paths: dict[str, Path] = {}
         try:
             for parent in groups.folders():
                 (parent / name).mkdir()
                 self._folders.append(parent / name)
             self._limit(memory_mib)
-            self._open()
+            self._find()
         except BaseException:
             self.remove()
             raise
@@ -228,24 +233,28 @@ class Group:
         if pids is not None:
             _write(pids / "pids.max", str(limits.PROCESSES))
 
-    def _open(self) -> None:
+    def _find(self) -> None:
+        """Where each figure stands, and descriptors for the two that every invocation needs."""
         memory, cpu = self._by_facility.get("memory"), self._by_facility.get("cpu")
         names = _V1 if self._groups.v1_memory else _V2
         unified, accounting = self._by_facility.get("unified"), self._by_facility.get("cpuacct")
-        self._open_one("memory_now", memory, names.memory_now)
-        self._open_one("memory_peak", memory, names.memory_peak)
-        self._open_one("oom_kills", memory, names.oom_kills)
-        self._open_one("quota", cpu, (_V1 if self._groups.v1_cpu else _V2).quota, os.O_WRONLY)
-        self._open_one("cpu_stat", unified, "cpu.stat")
-        self._open_one("freeze", unified, "cgroup.freeze", os.O_WRONLY)
-        self._open_one("events", unified, "cgroup.events")
-        self._open_one("procs", unified or self._folders[0], "cgroup.procs")
-        if "cpu_stat" not in self._fds:
-            self._open_one("cpu_ns", accounting, "cpuacct.usage")
+        self._put("memory_now", memory, names.memory_now)
+        self._put("oom_kills", memory, names.oom_kills)
+        self._put("quota", cpu, (_V1 if self._groups.v1_cpu else _V2).quota)
+        self._put("cpu_stat", unified, "cpu.stat")
+        self._put("cpu_ns", accounting, "cpuacct.usage")
+        self._put("events", unified, "cgroup.events")
+        self._put("procs", unified or self._folders[0], "cgroup.procs")
+        self._open("memory_peak", memory, names.memory_peak)
+        self._open("freeze", unified, "cgroup.freeze", os.O_WRONLY)
         if "freeze" not in self._fds:
-            self._open_one("freezer", self._by_facility.get("freezer"), "freezer.state", os.O_RDWR)
+            self._open("freezer", self._by_facility.get("freezer"), "freezer.state", os.O_RDWR)
 
-    def _open_one(self, name: str, folder: Path | None, file: str, mode: int = os.O_RDONLY) -> None:
+    def _put(self, name: str, folder: Path | None, file: str) -> None:
+        if folder is not None:
+            self._paths[name] = folder / file
+
+    def _open(self, name: str, folder: Path | None, file: str, mode: int = os.O_RDONLY) -> None:
         if folder is not None:
             with contextlib.suppress(FileNotFoundError):
                 self._fds[name] = os.open(folder / file, mode | os.O_CLOEXEC)
@@ -274,14 +283,15 @@ class Group:
             os.write(self._fds["freezer"], b"FROZEN" if frozen else b"THAWED")
 
     def is_frozen(self) -> bool:
-        if "events" in self._fds:
+        if "events" in self._paths:
             return _field(self._pread("events"), "frozen") == 1
         return self._pread("freezer").strip() == "FROZEN"
 
     def limit_cpu(self, limited: bool) -> None:
-        fd = self._fds.get("quota")
-        if fd is not None:
-            os.write(fd, quota_value(self._groups.v1_cpu, self._quota_us if limited else None))
+        path = self._paths.get("quota")
+        if path is not None:
+            with contextlib.suppress(FileNotFoundError):  # a kernel without quotas
+                _write(path, quota_value(self._groups.v1_cpu, self._quota_us if limited else None))
 
     def memory_now(self) -> int | None:
         return self._number("memory_now")
@@ -294,7 +304,7 @@ class Group:
         return _field(self._pread("oom_kills"), "oom_kill") or 0
 
     def cpu_us(self) -> int | None:
-        if "cpu_stat" in self._fds:
+        if "cpu_stat" in self._paths:
             return _field(self._pread("cpu_stat"), "usage_usec")
         nanoseconds = self._number("cpu_ns")
         return None if nanoseconds is None else nanoseconds // 1000
@@ -303,13 +313,20 @@ class Group:
         return tuple(map(int, self._pread("procs", _PIDS_BYTES).split()))
 
     def _pread(self, name: str, size: int = 4096) -> str:
-        fd = self._fds.get(name)
-        if fd is None:
-            return ""
+        """What a file holds now; nothing if this host has no such file, or the group is gone."""
+        kept = self._fds.get(name)
         try:
-            return os.pread(fd, size, 0).decode()
+            if kept is not None:
+                return os.pread(kept, size, 0).decode()
+            if name not in self._paths:
+                return ""
+            fd = os.open(self._paths[name], os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return os.pread(fd, size, 0).decode()
+            finally:
+                os.close(fd)
         except OSError:
-            return ""  # the group is gone
+            return ""
 
     def _number(self, name: str) -> int | None:
         text = self._pread(name).strip()

@@ -24,6 +24,8 @@ from lambent.sandbox.namespace.plan import Step, encode
 MESSAGE_BYTES = 128 * 1024
 #: The host is beyond help if a plan takes this long.
 PLAN_TIMEOUT_S = 30.0
+#: To ask again for a descriptor when the server has none left.
+RETRY_S = 0.05
 
 _SO_PASSCRED, _SCM_CREDENTIALS, _CREDENTIALS = 16, 2, struct.Struct("iII")
 _REPLY = struct.Struct("<cII")
@@ -56,7 +58,7 @@ class FirstProcess:
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED, 1)
         self._launched = False
         self._killed = False
-        self._pidfd = -1
+        self._pidfd = -1  #: only while its end is awaited: an idle sandbox needs no descriptor for it
         self._started: dict[int, _Started] = {}
         self._next_token = 1
         self._plan: Sequence[Step] = ()
@@ -96,8 +98,11 @@ class FirstProcess:
         """Where guests are to enter; descriptors are copied."""
         self._send(b"C" + b"".join(letter for letter, _ in entrances), [fd for _, fd in entrances])
 
-    async def run(self, spec: ProcessSpec, stdout: int, stderr: int, on_exit: Callable[[int], None]) -> int:
-        """Start a guest and return its host pid. `on_exit(wait status)` is called once, later."""
+    async def run(self, spec: ProcessSpec, output: int, on_exit: Callable[[int], None]) -> int:
+        """Start a guest and return its host pid. `on_exit(wait status)` is called once, later.
+
+        `output` becomes its standard output and its standard error.
+        """
         token = self._next_token
         self._next_token = token % 0xFFFFFFFF + 1
         variables = [f"{name}={value}" for name, value in spec.environment.items()]
@@ -106,7 +111,7 @@ class FirstProcess:
             raise SandboxError("a path, argument or variable contains a zero byte")
         head = struct.pack("<III", token, len(spec.argv), len(variables))
         started = _Started(self._loop.create_future(), on_exit)
-        self._send(b"R" + head + b"".join(text + b"\0" for text in texts), [stdout, stderr])
+        self._send(b"R" + head + b"".join(text + b"\0" for text in texts), [output])
         self._started[token] = started
         return await started.answer
 
@@ -131,11 +136,9 @@ class FirstProcess:
         self._killed = True
         if self.gone:
             return
-        if self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            self._close_socket()
-            self._thaw()
+        if self.pid:  # a child that nobody has waited for yet, so the number is its own
+            os.kill(self.pid, signal.SIGKILL)
+            self._ends()
         elif self._launched and self._socket.fileno() >= 0:
             # Its pid is still to come, and only who has it can wait for it: let it find the socket closed.
             self._socket.shutdown(socket.SHUT_WR)
@@ -165,10 +168,7 @@ class FirstProcess:
             except OSError:
                 body, ancillary = b"", []
             if not body:
-                self._close_socket()
-                self._thaw()
-                if self._pidfd < 0:
-                    self._finish()
+                self._ends()
                 return
             pid, fds = _unpack(ancillary)
             kind, first, second = _REPLY.unpack(body)
@@ -209,8 +209,6 @@ class FirstProcess:
     def _born(self, pid: int) -> None:
         """Process 1 is a child of ours (CLONE_PARENT), so its pid is not reused before we waited for it."""
         self.pid = pid
-        self._pidfd = os.pidfd_open(pid)
-        self._loop.add_reader(self._pidfd, self._finish)
         if self._killed:
             self.kill()
 
@@ -242,11 +240,26 @@ class FirstProcess:
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close()
 
+    def _ends(self) -> None:
+        """Process 1 is ending or will be: hear of it when the kernel has ended everything below it, too."""
+        if self.gone or self._pidfd >= 0:
+            return
+        self._close_socket()
+        self._thaw()
+        if not self.pid:
+            self._finish()
+            return
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError:  # no descriptor is free for now
+            self._loop.call_later(RETRY_S, self._ends)
+        else:
+            self._loop.add_reader(self._pidfd, self._finish)
+
     def _finish(self) -> None:
         """Everything in the sandbox is dead: wait for our children, answer whoever still waits."""
         if self.gone:
             return
-        self._readable()  # reports that came with the end
         self.gone = True
         self._close_socket()
         self._other.close()

@@ -414,7 +414,7 @@ static void become_guest(uint32_t token, const char *cwd, char **argv, char **en
         if (write(task_fds[i], "0", 1) != 1)
             goto failed;
     umask(022);
-    if (setsid() < 0 || dup2(message_fds[0], 1) < 0 || dup2(message_fds[1], 2) < 0)
+    if (setsid() < 0 || dup2(message_fds[0], 1) < 0 || dup2(message_fds[0], 2) < 0)
         goto failed;
     if (unshare(0x02000000) && errno != EINVAL) /* CLONE_NEWCGROUP, which a kernel may lack */
         goto failed;
@@ -460,7 +460,7 @@ static void run(size_t size)
 {
     uint32_t head[3], slot = 0;
     const char *at = message + 1 + sizeof head, *end = message + size;
-    if (size < 1 + sizeof head || message_fd_count != 2)
+    if (size < 1 + sizeof head || message_fd_count != 1)
         die();
     memcpy(head, message + 1, sizeof head);
     while (slot < MAX_RUNNING && running[slot].pid)
@@ -486,7 +486,6 @@ static void run(size_t size)
     }
     free(texts);
     close(message_fds[0]);
-    close(message_fds[1]);
 }
 
 static void reap(void)

@@ -311,7 +311,7 @@ def become_guest(token: int, cwd: bytes, argv: list[bytes], environment: dict[by
         os.umask(0o022)
         os.setsid()
         os.dup2(fds[0], 1)
-        os.dup2(fds[1], 2)
+        os.dup2(fds[0], 2)
         if libc.unshare(CLONE_NEWCGROUP) < 0 and ctypes.get_errno() != errno.EINVAL:
             check(-1)
         enter_limits()

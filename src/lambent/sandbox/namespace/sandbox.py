@@ -13,12 +13,14 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lambent.core.model import ExitStatus
 from lambent.sandbox import proctable
 from lambent.sandbox.base import Places, Process, ProcessSpec, SandboxError, Usage
 from lambent.sandbox.namespace.cgroup import Group
 from lambent.sandbox.namespace.first import FirstProcess
+from lambent.sandbox.namespace.tmp_images import TmpMount
 
 #: `destroy` returns after this; what still hangs in the kernel goes on being cleared away in the background.
 DESTROY_WAIT_S = 5.0
@@ -29,6 +31,7 @@ class Holdings:
     """What a sandbox has taken from the host so far. Filled during creation, emptied by `give_back`."""
 
     group: Group | None = None
+    tmp: TmpMount | None = None
     socket: socket.socket | None = None
     guest_uid: int | None = None
     releases: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
@@ -77,26 +80,23 @@ class NamespaceSandbox:
             raise SandboxError(f"sandbox {self.id} has ended")
         if self._frozen:
             raise SandboxError(f"sandbox {self.id} is frozen")
-        fds: list[int] = []
+        ours = theirs = -1
         try:
-            for _ in range(2):
-                fds += os.pipe()
+            ours, theirs = os.pipe()
             if self.guest_uid is not None:  # else the guest could not open its own /dev/stdout
-                os.fchown(fds[1], self.guest_uid, self.guest_uid)
-                os.fchown(fds[3], self.guest_uid, self.guest_uid)
-            os.set_blocking(fds[0], False)
-            os.set_blocking(fds[2], False)
-            pid = await self.first.run(spec, fds[1], fds[3], lambda status: on_exit(self._exit_status(status)))
+                os.fchown(theirs, self.guest_uid, self.guest_uid)
+            os.set_blocking(ours, False)
+            pid = await self.first.run(spec, theirs, lambda status: on_exit(self._exit_status(status)))
         except BaseException as error:
-            os.close(fds[0])
-            os.close(fds[2])
+            if ours >= 0:
+                os.close(ours)
             if isinstance(error, OSError):
                 raise SandboxError(f"cannot start {spec.argv[0]}: {error.strerror}") from error
             raise
         finally:
-            for fd in fds[1::2]:
-                os.close(fd)
-        return Process(pid, fds[0], fds[2])
+            if theirs >= 0:
+                os.close(theirs)
+        return Process(pid, ours)
 
     def _exit_status(self, status: int) -> ExitStatus:
         code = os.waitstatus_to_exitcode(status)
@@ -204,6 +204,8 @@ class NamespaceSandbox:
         self.dead = True
         if self._clearing is None:
             self._killing = True
+            if self.holdings.tmp is not None and self.first.pid and not self.first.gone:
+                self.holdings.tmp.hold_again(Path(f"/proc/{self.first.pid}/root/tmp"))
             self.first.kill()
             self._clearing = asyncio.get_running_loop().create_task(self._clear())
         await asyncio.wait([self._clearing], timeout=DESTROY_WAIT_S)

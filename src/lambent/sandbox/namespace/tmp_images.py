@@ -3,8 +3,9 @@
 Pages of a tmpfs are charged to the memory of whoever writes them, so with a tmpfs of 512 MB a function of 128 MB
 dies before /tmp is full. As root each /tmp is therefore a sparse image on the data directory's file system: a file
 without a name (O_TMPFILE), on a loop device that detaches itself, mounted without a journal at no path. Only its
-descriptor exists, and process 1 puts the mount into the sandbox. When the server is killed, the descriptors close
-and the kernel frees mount, device and file. Where this cannot be done `plan` makes a tmpfs instead.
+descriptor exists until process 1 has put the mount into the sandbox; from then on the sandbox alone holds it. With
+the last holder the kernel frees mount, device and file, also when the server is killed. Where this cannot be done
+`plan` makes a tmpfs instead.
 """
 
 from __future__ import annotations
@@ -41,12 +42,41 @@ _NOATIME = 0x10  # mount_setattr(2)
 T = TypeVar("T")
 
 
+class TmpMount:
+    """One /tmp. `fd` holds the mount; -1 while only the sandbox does, so that an idle one needs no descriptor."""
+
+    __slots__ = ("_device", "fd")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._device = os.fstat(fd).st_dev
+
+    def let_go(self) -> None:
+        """It stands in a sandbox now."""
+        os.close(self.fd)
+        self.fd = -1
+
+    def hold_again(self, path: Path) -> None:
+        """Before the sandbox ends, so that `release` can spare the kernel from writing its content back.
+
+        `path` is where it is seen; anything else that may be there is left alone, and so is one that is gone already.
+        """
+        if self.fd >= 0:
+            return
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            if os.fstat(fd).st_dev == self._device:
+                self.fd = fd
+            else:
+                os.close(fd)
+
+
 class TmpImages:
     """A pool of mounts for /tmp. `folder` is on the file system that holds their data."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._ready: list[int] = []
+        self._ready: list[TmpMount] = []
         self._filling: asyncio.Task[None] | None = None
         self._loops_before = _loop_devices()
         self._closed = False
@@ -62,27 +92,29 @@ class TmpImages:
             raise SandboxError(f"no ext4 images for /tmp: {error}") from error
         self._refill()
 
-    async def take(self, size_mib: int) -> int:
-        """A mount of that size, as a descriptor that `release` ends. Raises SandboxError."""
+    async def take(self, size_mib: int) -> TmpMount:
+        """A mount of that size, which `release` ends. Raises SandboxError."""
         if size_mib == limits.EPHEMERAL_MIB_DEFAULT and self._ready:
-            fd = self._ready.pop()
+            mount = self._ready.pop()
             self._refill()
-            return fd
+            return mount
         try:
             return await _in_thread(lambda: self._make(size_mib))
         except (OSError, subprocess.SubprocessError) as error:
             raise SandboxError(f"cannot make a /tmp of {size_mib} MiB: {error}") from error
 
-    async def release(self, fd: int) -> None:
-        """End a mount and everything in it; the last user must be gone."""
-        await _in_thread(lambda: _end(fd))
+    async def release(self, mount: TmpMount) -> None:
+        """End a mount and everything in it; the last user must be gone. One that is not held has ended with it."""
+        if mount.fd >= 0:
+            fd, mount.fd = mount.fd, -1
+            await _in_thread(lambda: _end(fd))
 
     async def stop(self) -> None:
         self._closed = True
         if self._filling is not None:
             await asyncio.wait([self._filling])
-        for fd in self._ready:
-            await self.release(fd)
+        for mount in self._ready:
+            await self.release(mount)
         self._ready.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
         _remove_loop_devices(_loop_devices() - self._loops_before)
@@ -97,7 +129,7 @@ class TmpImages:
             while len(self._ready) < POOL and not self._closed:
                 self._ready.append(await _in_thread(lambda: self._make(limits.EPHEMERAL_MIB_DEFAULT)))
 
-    def _make(self, size_mib: int) -> int:
+    def _make(self, size_mib: int) -> TmpMount:
         template = self._folder / f"{size_mib}.ext4"
         if not template.exists():
             _make_template(template, size_mib)
@@ -109,7 +141,7 @@ class TmpImages:
         finally:
             os.close(fd)
         try:
-            return mounts.mount_fd(device, "ext4", {"noinit_itable": None}, NOSUID | NODEV | _NOATIME)
+            return TmpMount(mounts.mount_fd(device, "ext4", {"noinit_itable": None}, NOSUID | NODEV | _NOATIME))
         finally:
             os.close(loop)
 
