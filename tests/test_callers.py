@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lambent.callers import KEPT, Caller, Callers, account_of, key_id
+from lambent.callers import KEPT, Caller, Callers, Session, account_of, key_id, session_of, session_token
 
 HOME = Caller("000000000000", "us-east-1")
 
@@ -46,3 +46,23 @@ def test_memory_of_scopes_is_bounded() -> None:
 def test_key_ids_name_their_account() -> None:
     assert account_of(key_id("444444444444", "ABCD")) == "444444444444"
     assert account_of("ASIAIOSFODNN7EXAMPLE") is None
+
+
+ROLE = Session("arn:aws:iam::444444444444:role/service-role/a+=,.@-b", "a-function_1")
+
+
+@pytest.mark.parametrize(("headers", "query", "session"), [
+    ({"x-amz-security-token": session_token(ROLE)}, "", ROLE),
+    ({}, f"Action=GetCallerIdentity&X-Amz-Security-Token={session_token(ROLE)}".replace("=", "%3D"), None),
+    ({}, f"Action=GetCallerIdentity&X-Amz-Security-Token={session_token(ROLE).replace('=', '%3D')}", ROLE),
+    ({}, "", None),
+    ({"x-amz-security-token": session_token(ROLE)[:-5]}, "", None),
+    ({"x-amz-security-token": session_token(ROLE) * 200}, "", None),
+    ({"x-amz-security-token": session_token(Session("arn:aws:iam::1:role/r", "n"))}, "", None),
+    ({"x-amz-security-token": session_token(Session(ROLE.role, "<script>"))}, "", None),
+    ({"x-amz-security-token": session_token(Session("", "f"))}, "", None),
+    ({"x-amz-security-token": "\u00ff\u00ff\u00ff\u00ff"}, "", None),
+    ({"x-amz-security-token": "____"}, "", None),
+])  # fmt: skip
+def test_session_is_the_one_that_the_token_names(headers: dict[str, str], query: str, session: Session | None) -> None:
+    assert session_of(headers, query) == session

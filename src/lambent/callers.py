@@ -1,13 +1,16 @@
-"""Whose account and region a request is in, as its signature says.
+"""Whose account and region a request is in, and in which role it is made, as its signature says.
 
 Signatures are not verified: whoever reaches the server may name any account. The region is the one of the credential
 scope; an access key id of twelve digits is the account itself, and so is the middle of the ids that this server makes
-(`key_id`). Anything else, and a request without a signature, is in the server's own account and region.
+(`key_id`). Anything else, and a request without a signature, is in the server's own account and region. Keys of a role
+come with a session token, which names the role (`session_token`).
 """
 
 from __future__ import annotations
 
+import binascii
 import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
@@ -18,6 +21,9 @@ KEPT = 4096
 _CREDENTIAL = re.compile(r"Credential=([^,\s]*)")
 _REGION = re.compile(r"[a-z]{2,5}(-[a-z]{2,9}){1,3}-[0-9]{1,2}")
 _MADE = re.compile(r"A[A-Z]IA([0-9]{12})[A-Z]{4}")
+_SESSION = re.compile(r"(arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+) ([\w+=,.@-]{1,64})", re.ASCII)
+#: Characters of a session token. A role's ARN may have 10,000 in the model, a head far less.
+_TOKEN_MOST = 16_384
 
 
 class Caller(NamedTuple):
@@ -25,6 +31,13 @@ class Caller(NamedTuple):
 
     account: str
     region: str
+
+
+class Session(NamedTuple):
+    """Whom keys of a role stand for."""
+
+    role: str  #: the role's ARN
+    name: str  #: who assumed it: of a function's own credentials, the function
 
 
 class Callers:
@@ -84,3 +97,23 @@ def account_of(key: str) -> str | None:
 def key_id(account: str, letters: str) -> str:
     """An access key id of this server for an account; `letters` are four capitals."""
     return f"ASIA{account}{letters}"
+
+
+def session_token(session: Session) -> str:
+    """What a client sends along with the keys of this session."""
+    return urlsafe_b64encode(f"{session.role} {session.name}".encode()).decode()
+
+
+def session_of(headers: Mapping[str, str], query: str) -> Session | None:
+    """The session that a request is made in; None for keys that belong to no role. Arguments as in `Callers.of`."""
+    token = headers.get("x-amz-security-token", "")
+    if not token and "X-Amz-Security-Token=" in query:
+        token = parse_qs(query).get("X-Amz-Security-Token", [""])[0]
+    if not token or len(token) > _TOKEN_MOST or not token.isascii():
+        return None
+    try:
+        text = urlsafe_b64decode(token).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    found = _SESSION.fullmatch(text)
+    return Session(found[1], found[2]) if found is not None else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -88,11 +88,16 @@ class Plane:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def client(self, service: str = "lambda", region: str = "us-east-1", key: str = "test") -> Any:
+    def client(self, service: str = "lambda", region: str = "us-east-1", key: str = "test",
+               keys: Mapping[str, str] | None = None) -> Any:
+        """A client with this access key id, or with `keys` as STS gives them."""
+        keys = keys or {"AccessKeyId": key, "SecretAccessKey": "test"}
         config = botocore.config.Config(retries={"total_max_attempts": 1}, max_pool_connections=2,
                                         parameter_validation=False, read_timeout=30)  # fmt: skip
-        return boto3.client(service, endpoint_url=self.endpoint, region_name=region, aws_access_key_id=key,
-                            aws_secret_access_key="test", config=config)  # fmt: skip
+        return boto3.client(
+            service, endpoint_url=self.endpoint, region_name=region, aws_access_key_id=keys["AccessKeyId"],
+            aws_secret_access_key=keys["SecretAccessKey"], aws_session_token=keys.get("SessionToken"),
+            config=config)  # fmt: skip
 
     def close(self) -> None:
         self._threads.shutdown()

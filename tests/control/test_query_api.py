@@ -36,11 +36,45 @@ async def test_identity_is_the_callers(tmp_path: Path) -> None:
         await plane.drive(script, "sts")
 
 
-def identity(plane: Plane, keys: dict[str, Any]) -> str:
-    client = plane.client("sts", key=keys["AccessKeyId"])
-    account: str = client.get_caller_identity()["Account"]
+async def test_keys_of_a_role_are_its_keys(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            iam = plane.client("iam")
+            role = iam.create_role(RoleName="r", AssumeRolePolicyDocument=TRUST, Path="/p/")["Role"]
+            known = client.assume_role(RoleArn=role["Arn"], RoleSessionName="me")
+            shown = "arn:aws:sts::000000000000:assumed-role/r/me"
+            assert known["AssumedRoleUser"] == {"AssumedRoleId": f"{role['RoleId']}:me", "Arn": shown}
+            assert whoami(plane, known["Credentials"]) == (shown, f"{role['RoleId']}:me", "000000000000")
+            other = client.assume_role(RoleArn="arn:aws:iam::222222222222:role/r", RoleSessionName="me")
+            made_up, _, name = other["AssumedRoleUser"]["AssumedRoleId"].partition(":")
+            assert made_up != role["RoleId"] and len(made_up) == 21 and made_up.startswith("AROA") and name == "me"
+            again = client.assume_role(RoleArn="arn:aws:iam::222222222222:role/r", RoleSessionName="me")
+            assert again["AssumedRoleUser"] == other["AssumedRoleUser"]
+            # Without its path it is another role; the made-up id stays, whoever is asked.
+            assert client.assume_role(RoleArn="arn:aws:iam::000000000000:role/r", RoleSessionName="me")[
+                "AssumedRoleUser"]["AssumedRoleId"] not in (f"{role['RoleId']}:me", f"{made_up}:me")  # fmt: skip
+            assert refused(client.assume_role, RoleArn=role["Arn"], RoleSessionName="me", DurationSeconds=3601) == (
+                "ValidationError", 400,
+                "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")  # fmt: skip
+            keys = plane.client("sts", keys=known["Credentials"])
+            assert refused(keys.get_session_token) == (
+                "AccessDenied", 403, "Cannot call GetSessionToken with session credentials")  # fmt: skip
+            for made in (iam, keys):
+                made.close()
+
+        await plane.drive(script, "sts")
+
+
+def whoami(plane: Plane, keys: dict[str, Any]) -> tuple[str, str, str]:
+    client = plane.client("sts", keys=keys)
+    shown = client.get_caller_identity()
     client.close()
-    return account
+    return shown["Arn"], shown["UserId"], shown["Account"]
+
+
+def identity(plane: Plane, keys: dict[str, Any]) -> str:
+    return whoami(plane, keys)[2]
 
 
 async def test_role_from_creation_to_deletion(tmp_path: Path) -> None:

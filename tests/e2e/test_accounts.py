@@ -13,8 +13,21 @@ from botocore.exceptions import ClientError
 
 from .harness import Function, Server
 
-PLACE = Function("place", "import os\n\ndef handler(event, context):\n    return [os.environ['AWS_REGION'], "
-                 "context.invoked_function_arn, os.environ['AWS_ACCESS_KEY_ID']]\n")  # fmt: skip
+PLACE = Function("place", """
+import os
+import boto3
+from botocore.config import Config
+
+def handler(event, context):
+    found = [os.environ["AWS_REGION"], context.invoked_function_arn]
+    once = Config(retries={"total_max_attempts": 1})
+    aws = {name: boto3.client(name, endpoint_url=event["server"], config=once) for name in ("sts", "lambda")}
+    shown = aws["sts"].get_caller_identity()
+    functions = aws["lambda"].list_functions()["Functions"]
+    return [*found, shown["Arn"], shown["UserId"], shown["Account"], [f["FunctionArn"] for f in functions]]
+""", timeout=60, memory=1024)
+TRUST = json.dumps({"Version": "2012-10-17", "Statement": [
+    {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]})  # fmt: skip
 #: (access key id, region) of the callers, and the account that each is in.
 CALLERS = (("e2e", "eu-west-1", "000000000000"), ("111111111111", "us-east-1", "111111111111"))
 
@@ -43,13 +56,16 @@ def test_each_caller_invokes_a_function_of_its_own(server: Server) -> None:
             functions.invoke(FunctionName="place")
         arn = f"arn:aws:lambda:{region}:{account}:function:place"
         assert caught.value.response["Error"]["Message"] == f"Function not found: {arn}:$LATEST"
-        functions.create_function(**PLACE.request())
+        role = client(server, "iam", key, region).create_role(
+            RoleName="e2e", Path="/service/", AssumeRolePolicyDocument=TRUST)["Role"]  # fmt: skip
+        functions.create_function(**PLACE.request() | {"Role": role["Arn"]})
         often = {"Delay": 0.05, "MaxAttempts": 600}
         functions.get_waiter("function_active_v2").wait(FunctionName="place", WaiterConfig=often)
-        said = json.loads(functions.invoke(FunctionName="place", LogType="Tail")["Payload"].read())
-        assert said[:2] == [region, arn]
-        # With its own credentials a function finds itself where it is.
-        assert client(server, "sts", said[2], region).get_caller_identity()["Account"] == account
+        event = json.dumps({"server": server.url})
+        said = json.loads(functions.invoke(FunctionName="place", Payload=event)["Payload"].read())
+        # With its own credentials a function is its role, and finds itself where it is.
+        identity = f"arn:aws:sts::{account}:assumed-role/e2e/place"
+        assert said == [region, arn, identity, f"{role['RoleId']}:place", account, [arn]]
         groups = logs.describe_log_groups()["logGroups"]
         assert [group["logGroupName"] for group in groups] == ["/aws/lambda/place"]
         assert f":{region}:{account}:" in groups[0]["arn"]

@@ -31,6 +31,7 @@ async def test_old_directory_opens_with_all_that_it_holds(schema: str, tmp_path:
             serving = store.functions.resolve("old")
             assert (serving.timeout_s, serving.version, dict(serving.environment)) == (7, LATEST, {"AB": "c"})
             function = store.functions.get(serving.account, serving.region, "old")
+            assert function is not None and serving.role == function.latest.configuration.get("Role", "")
             assert function is not None and function.tags == {"k": "v"} and function.next_version == 1
             assert store.blobs_in_use() == {"a" * 64, "b" * 64}
             assert [url.function_arn for url in store.urls] == [serving.function_arn]

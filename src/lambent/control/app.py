@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from lambent.callers import KEPT, Caller, Callers, service_of
+from lambent.callers import KEPT, Caller, Callers, service_of, session_of
 from lambent.clock import Clock
 from lambent.control import operations, query, routes, validate
 from lambent.control.activation import Activation, Preparer
@@ -160,12 +160,14 @@ class ControlPlane:
         except Exception as error:
             _fail_query(request, error)
             return
-        self._run(request, handler, form, lambda answer: _succeed_query(request, service, action, answer), _fail_query)
+        context = replace(self._context_of(request), session=session_of(request.headers, request.query))
+        self._run(request, handler, form, lambda answer: _succeed_query(request, service, action, answer), _fail_query,
+                  context)
 
     def _run(self, request: Request, handler: Handler, params: Any, succeed: Callable[[Answer], None],
-             fail: Callable[[Request, BaseException], None]) -> None:
+             fail: Callable[[Request, BaseException], None], context: Context | None = None) -> None:
         try:
-            answer = handler(self._context_of(request), params)
+            answer = handler(context or self._context_of(request), params)
             if not isinstance(answer, Coroutine):
                 succeed(answer)
                 return

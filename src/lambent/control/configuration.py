@@ -159,4 +159,5 @@ def runnable(key: Key, version: Version) -> FunctionVersion:
         log_group=logging["LogGroup"],
         log_format=logging["LogFormat"], application_log_level=logging.get("ApplicationLogLevel"),
         system_log_level=logging.get("SystemLogLevel"), architecture=shown["Architectures"][0],
+        role=shown["Role"],
     )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lambent.callers import Session
 from lambent.clock import Clock
 from lambent.control.activation import Activation
 from lambent.control.capacity import Capacity
@@ -35,6 +36,7 @@ class Context:
     provisioning: Provisioning
     logs: LogStores | None = None
     s3: S3Source | None = None  #: where code in buckets is fetched; None when there is no such place
+    session: Session | None = None  #: of a call of STS or IAM: the role that the caller is in
 
     def function(self, text: str, qualifier: str | None = None, *, action: str) -> FunctionName:
         """The function that a caller named; ApiError as told in `names.parse_function`."""

@@ -35,6 +35,7 @@ class FunctionVersion:
     application_log_level: str | None = None
     system_log_level: str | None = None
     architecture: str = "x86_64"
+    role: str = ""  #: ARN of the execution role, whose credentials its environments have
     #: the host's minor version stands in for the asked one (`--nearest-runtime`)
     actual_runtime: str | None = None
 

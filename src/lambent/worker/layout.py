@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from lambent.callers import key_id
+from lambent.callers import Session, key_id, session_token
 from lambent.core.model import FunctionVersion, InitType
 from lambent.runtimes.prepared import PreparedRuntime
 from lambent.sandbox.base import Places, SandboxSpec
@@ -48,7 +48,7 @@ def variables(function: FunctionVersion, runtime: PreparedRuntime, places: Place
     """The runtime process's whole environment."""
     row = {**XRAY, **function.environment}
     row |= runtime.environment(places, function)
-    row |= credentials(function.account)
+    row |= credentials(function)
     row |= {
         "AWS_REGION": function.region,
         "AWS_DEFAULT_REGION": function.region,
@@ -73,11 +73,11 @@ def extension_variables(row: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in row.items() if name not in _NOT_FOR_EXTENSIONS and name[:1] != "_"}
 
 
-def credentials(account: str) -> dict[str, str]:
-    """Keys that name the account and open nothing: SDKs demand some, and our own API takes any."""
-    digest = hashlib.sha256(account.encode()).hexdigest()
+def credentials(function: FunctionVersion) -> dict[str, str]:
+    """Keys of the execution role, in the function's account. They open nothing: our own API takes any."""
+    digest = hashlib.sha256(f"{function.role} {function.function_arn}".encode()).hexdigest()
     return {
-        "AWS_ACCESS_KEY_ID": key_id(account, "FUNC"),
+        "AWS_ACCESS_KEY_ID": key_id(function.account, "FUNC"),
         "AWS_SECRET_ACCESS_KEY": digest[:40],
-        "AWS_SESSION_TOKEN": digest,
+        "AWS_SESSION_TOKEN": session_token(Session(function.role, function.name)),
     }

@@ -5,6 +5,8 @@ Roles belong to an account, not to a region. Managed policies are in `iam_polici
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import secrets
 import string
@@ -211,6 +213,20 @@ def policy_text(form: Form, member: str) -> str:
 
 def new_id(kind: str) -> str:
     return kind + "".join(secrets.choice(_ALPHABET) for _ in range(17))
+
+
+def role_of(context: Context, arn: str) -> Document | None:
+    """The role of this ARN, if it was made here."""
+    role = context.store.documents.get(Shelf(arn.split(":")[4], "", "", "role"), arn.rpartition("/")[2])
+    return role if role is not None and role["Arn"] == arn else None
+
+
+def role_id(context: Context, arn: str) -> str:
+    """The unique id of a role; for one that was never made here, an id in AWS's form that is always the same."""
+    role = role_of(context, arn)
+    if role is not None:
+        return str(role["RoleId"])
+    return "AROA" + base64.b32encode(hashlib.sha256(arn.encode()).digest()).decode()[:17]
 
 
 def _shelf(context: Context) -> Shelf:
