@@ -72,8 +72,9 @@ def compact(shape: dict[str, Any]) -> dict[str, Any]:
     """One shape without its prose."""
     result: dict[str, Any] = {"type": shape["type"]}
     for key in ("min", "max", "pattern", "enum", "required", "sensitive"):
-        if shape.get(key) not in (None, [], False):
-            result[key] = shape[key]
+        value = shape.get(key)
+        if value not in (None, []) and value is not False:  # a minimum of 0 equals False, and is a minimum
+            result[key] = value
     for part in ("member", "key", "value"):
         if part in shape:
             result[part] = shape[part]["shape"]

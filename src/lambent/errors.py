@@ -38,8 +38,9 @@ CODES: dict[str, tuple[int, bool]] = {
     "ResourceAlreadyExistsException": (400, True),
 }
 
-#: Framework errors carry no Type member.
-_UNTYPED = frozenset({"ValidationException", "SerializationException", "UnknownOperationException"})
+#: Errors of the framework around the service carry no Type member.
+_UNTYPED = frozenset({"AccessDeniedException", "SerializationException", "UnknownOperationException",
+                      "ValidationException"})  # fmt: skip
 
 
 class ApiError(Exception):

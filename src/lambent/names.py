@@ -134,9 +134,15 @@ def parse_function(text: str, qualifier: str | None = None, *, account: str, reg
     named = FunctionName(account, region, form["name"], inner if inner is not None else qualifier)
     if form["account"] is not None and form["account"] != account:
         arn = function_arn(form["account"], region, form["name"])
-        raise ApiError("AccessDeniedException", f"Account {account} may not perform lambda:{action} on resource: {arn} "
-                       f"because no resource-based policy allows the lambda:{action} action")  # fmt: skip
+        raise not_allowed(account, action, arn)
     return named
+
+
+def not_allowed(account: str, action: str, arn: str) -> ApiError:
+    """What belongs to another account: nothing is shared between accounts here. The words are AWS's."""
+    return ApiError("AccessDeniedException",
+                    f"User: arn:aws:iam::{account}:root is not authorized to perform: lambda:{action} on resource: "
+                    f"{arn} because no resource-based policy allows the lambda:{action} action")  # fmt: skip
 
 
 def validation_error(problems: list[str]) -> ApiError:

@@ -63,6 +63,7 @@ async def test_reservations_are_for_whole_functions(tmp_path: Path) -> None:
                 code, status, message = refused(call, FunctionName=ARN + "f:$LATEST", **more)
                 assert (code, status) == ("InvalidParameterValueException", 400)
                 assert message.startswith("This operation is permitted on Lambda functions only.")
+                assert refused(call, FunctionName="nobody:7", **more)[2] == message
                 gone = refused(call, FunctionName="nobody", **more)
                 assert gone == ("ResourceNotFoundException", 404, f"Function not found: {ARN}nobody")
 

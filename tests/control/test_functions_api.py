@@ -253,7 +253,8 @@ CREATIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"FunctionName": "a" * 65}, "InvalidParameterValueException", "Member must have length less than or equal to 64"),
     ({"FunctionName": "f:prod"}, "InvalidParameterValueException", "without a qualifier"),
     ({"Runtime": "cobol"}, "InvalidParameterValueException", "Value cobol at 'runtime' failed to satisfy constraint: "
-                                                             "Member must satisfy enum value set: ["),
+                                                             "Member must satisfy enum value set: [nodejs20.x, "
+                                                             "python3.14, "),
     ({"Runtime": "java8"}, "InvalidParameterValueException", "The runtime parameter of java8 is no longer supported"),
     ({"Runtime": None}, "InvalidParameterValueException", "Runtime and Handler are mandatory parameters"),
     ({"Handler": "a\0b"}, "InvalidParameterValueException", "NUL"),
@@ -269,10 +270,15 @@ CREATIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"Environment": {"Variables": {"AB": "x" * 4096}}}, "InvalidParameterValueException",
      "exceeded the 4KB limit. String measured: {\"AB\":\"xxx"),
     ({"Environment": {"Variables": {"AB": "\0"}}}, "InvalidParameterValueException", "NUL"),
-    ({"LoggingConfig": {"LogFormat": "Text", "SystemLogLevel": "INFO"}}, "InvalidParameterValueException", "JSON"),
+    ({"LoggingConfig": {"LogFormat": "Text", "SystemLogLevel": "INFO"}}, "InvalidParameterValueException",
+     'LogLevel is not supported when LogFormat is set to "Text". Remove LogLevel from your request or change the '
+     'LogFormat to "JSON" and try again.'),
+    ({"LoggingConfig": {"ApplicationLogLevel": "INFO"}}, "InvalidParameterValueException", "LogLevel is not supported"),
     ({"Tags": {f"k{number}": "v" for number in range(51)}}, "InvalidParameterValueException", "Number of tags exceeds"),
     ({"Tags": {"aws:k": "v"}}, "InvalidParameterValueException", "aws:"),
     ({"Timeout": 901}, "ValidationException", "Member must have value less than or equal to 900"),
+    ({"MemorySize": 10_241}, "ValidationException",
+     "'MemorySize' value failed to satisfy constraint: Member must have value less than or equal to 10240"),
 ]  # fmt: skip
 
 

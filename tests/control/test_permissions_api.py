@@ -53,7 +53,7 @@ async def test_policy_and_revision_change_together(tmp_path: Path) -> None:
             client.create_function(**function())
             first = settled(client)["RevisionId"]
             wrong = ("PreconditionFailedException", 412, "The Revision Id provided does not match the latest Revision "
-                     "Id. Call the GetFunction/GetAlias API to retrieve the latest Revision Id")  # fmt: skip
+                     "Id. Call the GetPolicy API to retrieve the latest Revision Id")  # fmt: skip
             assert refused(client.add_permission, FunctionName="f", RevisionId="no", **S3) == wrong
             client.add_permission(FunctionName="f", RevisionId=first, **S3)
             second = client.get_policy(FunctionName="f")["RevisionId"]

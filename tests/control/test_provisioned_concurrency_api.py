@@ -80,6 +80,12 @@ async def test_what_cannot_be_provisioned(tmp_path: Path) -> None:
             assert answer("$LATEST", 1) == (
                 "InvalidParameterValueException",
                 "Provisioned Concurrency Configs cannot be applied to unpublished function versions.")  # fmt: skip
+            client.create_alias(FunctionName="f", Name="newest", FunctionVersion="$LATEST")
+            assert answer("newest", 1) == answer("$LATEST", 1)
+            for call in (client.get_provisioned_concurrency_config, client.delete_provisioned_concurrency_config):
+                assert refused(call, FunctionName="f", Qualifier="$LATEST") == (
+                    "InvalidParameterValueException", 400,
+                    "The function resource provided must be an alias or a published version.")  # fmt: skip
             assert answer("9", 1) == ("ResourceNotFoundException", f"Function not found: {ARN}f:9")
             assert answer("nobody", 1) == ("ResourceNotFoundException", f"Alias not found: {ARN}f:nobody")
             assert answer("1", 950)[1].endswith("UnreservedConcurrentExecution below its minimum value of [100].")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,9 @@ async def test_runtime_management_and_recursion_are_kept(tmp_path: Path) -> None
             client.put_runtime_management_config(FunctionName="f", UpdateRuntimeOn="FunctionUpdate")
             shown = client.get_runtime_management_config(FunctionName="f")
             assert shown["UpdateRuntimeOn"] == "FunctionUpdate" and "RuntimeVersionArn" not in shown
+            path = f"{plane.endpoint}/2021-07-20/functions/f/runtime-management-config"
+            with urllib.request.urlopen(path) as raw:
+                assert json.loads(raw.read())["RuntimeVersionArn"] is None, "the one null that was recorded"
             for params in ({"UpdateRuntimeOn": "Manual"}, {"UpdateRuntimeOn": "Auto", "RuntimeVersionArn": version}):
                 found = refused(client.put_runtime_management_config, FunctionName="f", **params)
                 assert found[0] == "InvalidParameterValueException"

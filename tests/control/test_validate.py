@@ -41,8 +41,8 @@ START = "1 validation error detected: Value "
     [
         ({"MemorySize": 127}, "'127' at 'memorySize' failed to satisfy constraint: "
                               "Member must have value greater than or equal to 128"),
-        ({"MemorySize": 10241}, "'10241' at 'memorySize' failed to satisfy constraint: "
-                                "Member must have value less than or equal to 10240"),
+        ({"MemorySize": 32769}, "'32769' at 'memorySize' failed to satisfy constraint: "
+                                "Member must have value less than or equal to 32768"),
         ({"Timeout": 901}, "'901' at 'timeout' failed to satisfy constraint: "
                            "Member must have value less than or equal to 900"),
         ({"Role": "r"}, "'r' at 'role' failed to satisfy constraint: Member must satisfy regular expression pattern: "
@@ -67,6 +67,35 @@ def test_broken_constraints_are_told_as_aws_tells_them(changes: dict[str, Any], 
     error = refusal(**changes)
     assert error.code == "ValidationException"
     assert (START + words in error.message) or f"; Value {words}" in error.message
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "words"),
+    [
+        ("PutFunctionConcurrency", {"ReservedConcurrentExecutions": -1}, "'-1' at 'reservedConcurrentExecutions'"),
+        ("PutFunctionEventInvokeConfig", {"MaximumRetryAttempts": -1}, "'-1' at 'maximumRetryAttempts'"),
+        ("CreateFunctionUrlConfig", {"AuthType": "NONE", "Cors": {"MaxAge": -1}}, "'-1' at 'cors.maxAge'"),
+        ("CreateEventSourceMapping", {"FunctionName": "f", "MaximumBatchingWindowInSeconds": -1},
+         "'-1' at 'maximumBatchingWindowInSeconds'"),
+        ("CreateEventSourceMapping", {"FunctionName": "f", "TumblingWindowInSeconds": -1},
+         "'-1' at 'tumblingWindowInSeconds'"),
+    ],
+)  # fmt: skip
+def test_minimum_of_zero_is_a_minimum(name: str, body: dict[str, Any], words: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        decode(BY_NAME[name], {"FunctionName": "f"}, "", {}, json.dumps(body).encode())
+    sentence = "failed to satisfy constraint: Member must have value greater than or equal to 0"
+    assert (caught.value.code, caught.value.message) == ("ValidationException", f"{START}{words} {sentence}")
+
+
+def test_doubles_are_shown_as_java_shows_them() -> None:
+    body = {"Name": "live", "FunctionVersion": "1", "RoutingConfig": {"AdditionalVersionWeights": {"2": 2}}}
+    with pytest.raises(ApiError) as caught:
+        decode(BY_NAME["CreateAlias"], {"FunctionName": "f"}, "", {}, json.dumps(body).encode())
+    assert caught.value.message == (
+        f"{START}'{{2=2.0}}' at 'routingConfig.additionalVersionWeights' failed to satisfy constraint: Map value must "
+        "satisfy constraint: [Member must have value less than or equal to 1.0, Member must have value greater than or "
+        "equal to 0.0, Member must not be null]")  # fmt: skip
 
 
 def test_secret_values_are_not_repeated() -> None:

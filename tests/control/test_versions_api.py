@@ -28,6 +28,26 @@ def published(client: Any, **params: Any) -> dict[str, Any]:
     return dict(answer)
 
 
+async def test_snap_start_is_shown_as_on_for_active_versions_only(tmp_path: Path) -> None:
+    wanted = {"ApplyOn": "PublishedVersions", "OptimizationStatus": "Off"}
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            created = client.create_function(**function(SnapStart={"ApplyOn": "PublishedVersions"}))
+            assert created["SnapStart"] == wanted == settled(client)["SnapStart"]
+            assert published(client)["SnapStart"] == wanted
+            version = client.get_function_configuration(FunctionName="f", Qualifier="1")
+            assert version["SnapStart"] == {**wanted, "OptimizationStatus": "On"}
+            assert client.publish_version(FunctionName="f")["Version"] == "1", "nothing has changed"
+            client.update_function_configuration(FunctionName="f", SnapStart={"ApplyOn": "None"})
+            settled(client)
+            assert published(client)["Version"] == "2"
+            version = client.get_function_configuration(FunctionName="f", Qualifier="2")
+            assert version["SnapStart"] == {"ApplyOn": "None", "OptimizationStatus": "Off"}
+
+        await plane.drive(script)
+
+
 async def test_version_keeps_code_and_configuration_of_its_time(tmp_path: Path) -> None:
     preparer = GatedPreparer()
     async with running(tmp_path, preparer) as plane:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from lambent.control.configuration import runnable
 from lambent.core.model import FunctionVersion
 from lambent.errors import ApiError
+from lambent.names import LATEST
 from lambent.store.functions import Function, Key, Version
 from lambent.store.store import Store
 from lambent.store.writer import Change
@@ -101,6 +102,9 @@ def _succeeded(serving: FunctionVersion) -> Callable[[Version], Version]:
     def settle(version: Version) -> Version:
         configuration = {name: value for name, value in version.configuration.items() if name not in _REASONS}
         configuration |= {"State": "Active", "LastUpdateStatus": "Successful", "RevisionId": str(uuid.uuid4())}
+        snap_start = configuration["SnapStart"]
+        if version.version != LATEST and snap_start["ApplyOn"] == "PublishedVersions":
+            configuration["SnapStart"] = {**snap_start, "OptimizationStatus": "On"}  # recorded; fact sheet 11
         return replace(version, configuration=configuration, serving=serving)
 
     return settle

@@ -104,8 +104,8 @@ def _logging(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     levels = {"ApplicationLogLevel", "SystemLogLevel"}
     if after["LogFormat"] == "Text":
         if levels & given.keys():
-            # Trap 39; the wording is ours.
-            raise invalid_parameter("ApplicationLogLevel and SystemLogLevel need the log format JSON.")
+            raise invalid_parameter('LogLevel is not supported when LogFormat is set to "Text". Remove LogLevel from '
+                                    'your request or change the LogFormat to "JSON" and try again.')  # fmt: skip
         return {member: value for member, value in after.items() if member not in levels}
     return {"ApplicationLogLevel": "INFO", "SystemLogLevel": "INFO", **after}
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lambent.control.context import Context
-from lambent.errors import ApiError, invalid_parameter
+from lambent.errors import invalid_parameter
 from lambent.limits import MAX_LAYERS, UNZIPPED_BYTES
-from lambent.names import parse_layer, validation_error
+from lambent.names import not_allowed, parse_layer, validation_error
 from lambent.store.layers import LayerVersion
 
 
@@ -54,18 +54,11 @@ def _find(context: Context, arn: str) -> LayerVersion:
         raise invalid_parameter("Layers are not in the same region as the function. Layers are expected to be in "
                                 f"region {context.region}.")  # fmt: skip
     if named.account != context.account:
-        raise not_yours(context, arn)
+        raise not_allowed(context.account, "GetLayerVersion", arn)
     version = context.store.layers.get(*named.key).versions.get(named.version)
     if version is None:
         raise invalid_parameter(f"Layer version {arn} does not exist.")
     return version
-
-
-def not_yours(context: Context, arn: str, action: str = "GetLayerVersion") -> ApiError:
-    """A layer of another account: layers are not shared between accounts here."""
-    return ApiError("AccessDeniedException",
-                    f"User: arn:aws:iam::{context.account}:root is not authorized to perform: lambda:{action} on "
-                    f"resource: {arn} because no resource-based policy allows the lambda:{action} action")  # fmt: skip
 
 
 async def check_size(context: Context, code_sha256: str, layers: Sequence[str]) -> None:

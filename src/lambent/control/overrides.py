@@ -10,12 +10,8 @@ from typing import Any
 
 #: Constraints of a shape that replace the model's; None removes one.
 SHAPES: dict[str, dict[str, Any]] = {
-    # The model's 32,768 MB are for Managed Instances (fact sheet 9.4).
-    "MemorySize": {"max": 10_240},
     # The model has no maximum; quotas page: 900 seconds.
     "Timeout": {"max": 900},
-    # The model's minimum; the compiled one leaves zeros out.
-    "Weight": {"min": 0.0},
     # The order of the values in the recorded message (fact sheet 7).
     "InvokeMode": {"enum": ["RESPONSE_STREAM", "BUFFERED"]},
     "EventSourcePosition": {"enum": ["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"]},

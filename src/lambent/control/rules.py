@@ -13,10 +13,13 @@ from lambent.control.code_source import check_source
 from lambent.control.context import not_served
 from lambent.control.model import SHAPES
 from lambent.errors import ApiError, invalid_parameter
+from lambent.limits import MEMORY_MIB_MAX
 from lambent.runtimes.catalog import CATALOG
 
 MAX_TAGS = 50
 
+#: Runtimes that AWS's list of all of them begins with (recorded).
+_FIRST = ("nodejs20.x", "python3.14")
 #: Settings that are not served. Empty values ask for nothing and are let through.
 REFUSED = ("CapacityProviderConfig", "DurableConfig", "PublishTo", "TenancyConfig")
 
@@ -45,6 +48,10 @@ def check_settings(params: Mapping[str, Any]) -> None:
     """What the settings of a create or an update must obey. Raises ApiError."""
     if "Runtime" in params:
         _check_runtime(params["Runtime"])
+    if params.get("MemorySize", 0) > MEMORY_MIB_MAX:
+        # The model's limit is that of Managed Instances; below it AWS says the account's, without its usual start.
+        raise ApiError("ValidationException", "'MemorySize' value failed to satisfy constraint: Member must have value "
+                       f"less than or equal to {MEMORY_MIB_MAX}")  # fmt: skip
     for member in REFUSED:
         if _says_something(params.get(member)):
             raise not_served(f"The setting {member}")
@@ -66,8 +73,8 @@ def _says_something(value: Any) -> bool:
 
 def _check_runtime(runtime: str) -> None:
     known: list[str] = SHAPES["Runtime"]["enum"]
-    current = [name for name in known if not _is_gone(name)]
     if runtime not in known:
+        current = [*_FIRST, *(name for name in known if not _is_gone(name) and name not in _FIRST)]
         raise invalid_parameter(f"Value {runtime} at 'runtime' failed to satisfy constraint: Member must satisfy enum "
                                 f"value set: [{', '.join(current)}] or be a valid ARN")  # fmt: skip
     if _is_gone(runtime):

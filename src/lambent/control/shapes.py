@@ -114,8 +114,7 @@ class Number(Shape):
             if not value.is_integer():
                 raise serialization_error(f"DECIMAL_VALUE can not be converted to {expected}")
             return int(value)
-        number: int | float = value
-        return number
+        return value if self.whole else float(value)  # messages show a double as Java does: 2.0
 
 
 class Boolean(Shape):

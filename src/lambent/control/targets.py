@@ -65,9 +65,14 @@ def find_function(context: Context, named: FunctionName) -> Function:
     return function
 
 
-def check_revision(target: Target, wanted: str | None) -> None:
-    """ApiError (412) when a caller believes in another state than the present one."""
+def check_revision(target: Target, wanted: str | None, source: str = "GetFunction/GetAlias") -> None:
+    """ApiError (412) when a caller believes in another state than the present one; `source` tells that one."""
     if wanted is not None and wanted != target.revision:
-        raise ApiError("PreconditionFailedException",
-                       "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias "
-                       "API to retrieve the latest Revision Id")  # fmt: skip
+        raise stale(source)
+
+
+def stale(source: str) -> ApiError:
+    """The 412 of a RevisionId that is not the present one; `source` is the operation that tells that one."""
+    return ApiError("PreconditionFailedException",
+                    f"The Revision Id provided does not match the latest Revision Id. Call the {source} API to "
+                    "retrieve the latest Revision Id")  # fmt: skip

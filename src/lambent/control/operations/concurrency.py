@@ -79,10 +79,9 @@ async def delete_function_concurrency(context: Context, params: Params) -> Answe
 
 
 def _unqualified(context: Context, params: Params, action: str) -> Function:
-    function, _, qualifier = find(context, params, action)
-    if qualifier is not None:
+    if context.function(params["FunctionName"], action=action).qualifier is not None:
         raise invalid_parameter(_ON_FUNCTIONS_ONLY)
-    return function
+    return find(context, params, action)[0]
 
 
 def restore_reservations(context: Context) -> None:

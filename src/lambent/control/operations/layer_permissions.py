@@ -14,6 +14,7 @@ from lambent.control.context import Answer, Context, Params, operation
 from lambent.control.layer_policies import policy_of, with_policy, without_policy
 from lambent.control.operations.layers import named_layer
 from lambent.control.operations.permissions import POLICY_BYTES
+from lambent.control.targets import stale
 from lambent.errors import ApiError, conflict, invalid_parameter, not_found
 from lambent.store.documents import Document
 from lambent.store.layers import LayerVersion
@@ -79,9 +80,7 @@ def _version(context: Context, params: Params, action: str) -> LayerVersion:
 def _check_revision(policy: Document | None, params: Params) -> None:
     wanted = params.get("RevisionId")
     if wanted is not None and (policy is None or wanted != policy["RevisionId"]):
-        raise ApiError("PreconditionFailedException",
-                       "The Revision Id provided does not match the latest Revision Id. Call the GetLayerPolicy API to "
-                       "retrieve the latest Revision Id")  # fmt: skip
+        raise stale("GetLayerPolicy")
 
 
 def _policy(statements: list[dict[str, Any]]) -> Document:

@@ -13,10 +13,9 @@ from lambent.clock import lambda_time
 from lambent.control.code_source import check_source, stored
 from lambent.control.context import Answer, Context, Params, operation
 from lambent.control.layer_policies import without_policy
-from lambent.control.layering import not_yours
 from lambent.control.pages import page
 from lambent.errors import ApiError, invalid_parameter, not_found
-from lambent.names import LayerName, parse_layer, validation_error
+from lambent.names import LayerName, not_allowed, parse_layer, validation_error
 from lambent.store.layers import LayerVersion
 from lambent.store.writer import Change, together
 
@@ -120,7 +119,7 @@ def _reachable(context: Context, text: str, action: str) -> LayerName:
     if named.region != context.region:
         raise not_found(f"Layers from '{named.region}' are not reachable in this region ('{context.region}')")
     if named.account != context.account:
-        raise not_yours(context, text, action)
+        raise not_allowed(context.account, action, text)
     return named
 
 

@@ -38,7 +38,7 @@ async def add_permission(context: Context, params: Params) -> Answer:
 
     def decide() -> Change[None]:
         target = find_target(context, named)
-        check_revision(target, params.get("RevisionId"))
+        check_revision(target, params.get("RevisionId"), "GetPolicy")
         before = _policy(context, target)
         statements: list[Statement] = before["Statement"] if before is not None else []
         if any(one["Sid"] == statement["Sid"] for one in statements):
@@ -64,7 +64,7 @@ async def remove_permission(context: Context, params: Params) -> Answer:
         left = [one for one in policy["Statement"] if one["Sid"] != params["StatementId"]]
         if len(left) == len(policy["Statement"]):
             raise not_found(f"Statement {params['StatementId']} is not found in resource policy.")
-        check_revision(target, params.get("RevisionId"))
+        check_revision(target, params.get("RevisionId"), "GetPolicy")
         return _change(context, target, left)
 
     await context.store.change(decide)

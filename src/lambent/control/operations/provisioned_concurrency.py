@@ -28,7 +28,7 @@ async def put_provisioned_concurrency_config(context: Context, params: Params) -
     document = {"Requested": wanted, "LastModified": moment}
 
     def decide() -> Change[Any]:
-        function, qualifier = _target(context, params, "PutProvisionedConcurrencyConfig")
+        function, qualifier = _published_target(context, params)
         _check_overlap(context, function, qualifier)
         _check_room(context, function, qualifier, wanted)
         return context.store.documents.save(shelf(function.key), qualifier, document)
@@ -76,16 +76,31 @@ async def delete_provisioned_concurrency_config(context: Context, params: Params
 
 def _target(context: Context, params: Params, action: str) -> tuple[Function, str]:
     """The function and the version or alias that were named. ApiError for $LATEST and for what is not there."""
-    named = context.function(params["FunctionName"], params.get("Qualifier") or None, action=action)
-    qualifier = named.qualifier or LATEST
+    named = context.function(params["FunctionName"], params["Qualifier"], action=action)
+    qualifier = params["Qualifier"]
     if qualifier == LATEST:
-        raise invalid_parameter("Provisioned Concurrency Configs cannot be applied to unpublished function versions.")
+        raise invalid_parameter("The function resource provided must be an alias or a published version.")
     function = find_function(context, named)
     if qualifier.isdecimal() and qualifier not in function.versions:
         raise not_found(f"Function not found: {named.qualified_arn}")
     if not qualifier.isdecimal() and qualifier not in function.aliases:
         raise not_found(f"Alias not found: {named.qualified_arn}")
     return function, qualifier
+
+
+def _published_target(context: Context, params: Params) -> tuple[Function, str]:
+    """The same for a change, which an alias of $LATEST cannot have either."""
+    if params["Qualifier"] == LATEST:
+        raise _unpublished()
+    function, qualifier = _target(context, params, "PutProvisionedConcurrencyConfig")
+    alias = function.aliases.get(qualifier)
+    if alias is not None and alias.version == LATEST:
+        raise _unpublished()
+    return function, qualifier
+
+
+def _unpublished() -> ApiError:
+    return invalid_parameter("Provisioned Concurrency Configs cannot be applied to unpublished function versions.")
 
 
 def _check_overlap(context: Context, function: Function, qualifier: str) -> None:

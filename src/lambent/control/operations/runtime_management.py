@@ -36,10 +36,11 @@ async def put_runtime_management_config(context: Context, params: Params) -> Ans
 
 @operation("GetRuntimeManagementConfig")
 def get_runtime_management_config(context: Context, params: Params) -> Answer:
-    return _shown(context, params, "GetRuntimeManagementConfig")
+    """The one answer that was recorded with a null in it."""
+    return {"RuntimeVersionArn": None, **_shown(context, params, "GetRuntimeManagementConfig")}
 
 
-def _shown(context: Context, params: Params, action: str) -> Answer:
+def _shown(context: Context, params: Params, action: str) -> dict[str, Any]:
     target = _version(context, params, action)
     document = context.store.documents.get(Shelf(*target.key, "runtime-management"), target.qualifier)
     return {"FunctionArn": f"{target.function.arn}:{target.qualifier}", **(document or {"UpdateRuntimeOn": "Auto"})}
