@@ -174,10 +174,15 @@ _NONE: dict[str, str] = {}
 
 
 class Streamed(NamedTuple):
-    """Which requests are told of before their body: those with this header, if `open` returns who takes the body."""
+    """Which requests are told of before their body is whole.
+
+    Those with this header, if `open` returns who takes the body; and those whose body ends too early, without one.
+    """
 
     header: str
     open: Callable[[Request], BodySink | None]
+    #: It may answer, in case the peer still reads
+    cut_off: Callable[[Request], None] | None = None
 
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -280,6 +285,7 @@ class Connection(asyncio.Protocol):
         self.closed = True
         self._stop_timer()
         self.resume_writing()
+        self._body_ends()
         self._reader.forget()
         for request in self._waiting:
             self.settle(request)
@@ -289,7 +295,26 @@ class Connection(asyncio.Protocol):
             self._on_close(self)
 
     def eof_received(self) -> bool:
+        self._body_ends()
         return False
+
+    def _body_ends(self) -> None:
+        """No more will come. Whoever waits for the rest of a body is told; it can still be answered after an EOF."""
+        reader = self._reader
+        if not reader.body_due:
+            return
+        if reader.sink is not None:
+            reader.forget()
+        elif self._streamed is not None and self._streamed.cut_off is not None and not self._waiting:
+            path, query = reader.target
+            request = Request(self, reader.method, path, query, reader.headers, b"", False)
+            if self._current is None:
+                self._current = request
+            else:
+                request.responded = True  # the answer before it is not out yet
+            reader.forget()
+            self._streamed.cut_off(request)
+        reader.reading = False
 
     def data_received(self, data: bytes) -> None:
         if self.closed or self._ended:

@@ -116,6 +116,11 @@ class Reader:
         return path, query
 
     @property
+    def body_due(self) -> bool:
+        """The head of a request has come, and its body is not whole."""
+        return self.reading and self._head_done and not self.failed
+
+    @property
     def http_1_0(self) -> bool:
         """Of the request that was read last."""
         return bool(self._parser.get_http_version() == "1.0")

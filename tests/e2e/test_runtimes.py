@@ -157,6 +157,8 @@ COMMON = {
     "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
     "AWS_LAMBDA_LOG_STREAM_NAME": r"\d{4}/\d\d/\d\d/\[\$LATEST\][0-9a-f]{32}",
     "AWS_LAMBDA_RUNTIME_API": r"127\.\d+\.\d+\.\d+:9001",
+    "AWS_LAMBDA_METADATA_API": r"127\.\d+\.\d+\.\d+:9001",
+    "AWS_LAMBDA_METADATA_TOKEN": r"[\w-]{43}",
     "AWS_REGION": "us-east-1",
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "ASIA[A-Z0-9]{16}",

@@ -396,6 +396,9 @@ def test_caller_that_hangs_up_does_not_stop_the_handler(server: Server) -> None:
 def test_bad_response_mode_is_refused(server: Server) -> None:
     call = server.invoke("short", {"steps": [], "mode": "sideways"})
     assert call.error == "Unhandled"
+    assert call.payload == {"errorType": "Runtime.InvalidResponseModeHeader",
+                            "errorMessage": "Invalid function response mode"}  # fmt: skip
+    assert "Status: error\tError Type: Runtime.InvalidResponseModeHeader\n" in call.log
 
 
 @pytest.mark.parametrize("size", [0, 1])

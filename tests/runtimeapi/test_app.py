@@ -25,7 +25,9 @@ from lambent.core.model import ExitStatus, FunctionVersion, Invocation, Outcome
 from lambent.core.states import State
 from lambent.core.subscription import Api, Subscription
 from lambent.http1 import Connection
-from lambent.runtimeapi.app import BODY_LIMIT, MAX_NAME, RuntimeApi
+from lambent.runtimeapi import metadata
+from lambent.runtimeapi.app import BODY_LIMIT, RuntimeApi
+from lambent.runtimeapi.extensions import MAX_NAME
 from lambent.runtimeapi.lane import MAX_CONTENT_TYPE
 
 FUNCTION = FunctionVersion("000000000000", "us-east-1", "f", "7", "g1", "python3.12", "app.handler", "0" * 64)
@@ -40,7 +42,7 @@ class World:
     def __init__(self, extensions: tuple[str, ...]) -> None:
         self.function = FUNCTION
         self.machine = Environment(3.0)
-        self.api = RuntimeApi(self)
+        self.api = RuntimeApi(self, metadata_token="secret")
         self.connections: set[Connection] = set()
         self.replies: list[Outcome] = []
         self.epoch = 0
@@ -58,6 +60,9 @@ class World:
 
     def runtime_state(self) -> State:
         return self.machine.runtime
+
+    def extension_state(self, name: str) -> State:
+        return self.machine.extensions[name].state
 
     def responding(self) -> bool:
         return self.machine.responding
@@ -288,11 +293,95 @@ async def test_error_over_the_limit_is_accepted_and_replaced(world: World) -> No
     assert b"Function.ResponseSizeTooLarge" in world.replies[0].payload
 
 
-async def test_unknown_mode_of_a_response_is_400_and_the_invocation_goes_on(world: World) -> None:
+@pytest.mark.parametrize("mode", ["backwards", "buffered", "Streaming"])
+async def test_unknown_mode_of_a_response_is_400_and_what_the_caller_is_told(world: World, mode: str) -> None:
     await world.work()
-    answer = await world.respond(Lambda_Runtime_Function_Response_Mode="backwards")
+    answer = await world.respond(Lambda_Runtime_Function_Response_Mode=mode)
     assert error(answer) == (400, "InvalidFunctionResponseMode")
-    assert (await world.respond(Lambda_Runtime_Function_Response_Mode="Buffered"))[0] == 202
+    assert [reply.error_type for reply in world.replies] == ["Runtime.InvalidResponseModeHeader"]
+    assert json.loads(world.replies[0].payload)["errorType"] == "Runtime.InvalidResponseModeHeader"
+    assert error(await world.respond()) == (403, "InvalidStateTransition")
+
+
+async def test_empty_mode_of_a_response_is_none(world: World) -> None:
+    await world.work()
+    assert (await world.respond(Lambda_Runtime_Function_Response_Mode=""))[0] == 202
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+async def test_response_that_breaks_off_is_what_the_caller_is_told(world: World, says_so: bool) -> None:
+    await world.work()
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    head = b"POST /2018-06-01/runtime/invocation/r1/response HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+    writer.write(head + b"12345")
+    await writer.drain()
+    if says_so:  # it sends no more, and still reads
+        writer.write_eof()
+        answer = await Waiting(reader, writer).answer()
+        assert error(answer) == (400, "TruncatedHTTPRequest")
+    else:
+        writer.transport.abort()
+        async with asyncio.timeout(5):
+            while not world.replies:
+                await asyncio.sleep(0)
+    assert [reply.error_type for reply in world.replies] == ["Runtime.TruncatedResponse"]
+    waiting = await world.begin("GET", "/2018-06-01/runtime/invocation/next")
+    await until_asked(world)  # the environment goes on
+    waiting.hang_up()
+
+
+async def test_body_that_breaks_off_and_is_no_response_changes_nothing(world: World) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    writer.write(b"POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n12345")
+    writer.write_eof()
+    assert error(await Waiting(reader, writer).answer()) == (400, "TruncatedHTTPRequest")
+    assert world.machine.runtime is State.STARTED
+
+
+async def test_request_id_is_judged_before_the_state(world: World) -> None:
+    await world.work()
+    await world.respond()
+    assert error(await world.respond(request_id="r9")) == (400, "InvalidRequestID")
+    answer = await world.respond()
+    assert json.loads(answer[2])["errorMessage"] == (
+        "State transition from RuntimeResponseSentState to InvocationResponse failed for runtime. "
+        "Error: State transition is not allowed")
+
+
+@pytest.mark.parametrize(("body", "told", "content_type"), [
+    (b'{"errorMessage":"no","errorType":"Odd","stackTrace":["a"],"errorCause":{"x":1}}',
+     b'{"errorMessage":"no","errorType":"Odd","stackTrace":["a"]}', "application/json"),
+    (b'{"errorMessage":"no","errorType":"Odd"}', b'{"errorMessage":"no","errorType":"Odd"}', "application/json"),
+    (b"no json", b'"Invalid error body"', "application/octet-stream"),
+])  # fmt: skip
+async def test_error_with_its_cause_reaches_the_caller_without_it(world: World, body: bytes, told: bytes,
+                                                                  content_type: str) -> None:
+    await world.work()
+    path = "/2018-06-01/runtime/invocation/r1/error"
+    await world.call("POST", path, body, Content_Type="application/vnd.aws.lambda.error.cause+json")
+    assert (world.replies[0].payload, world.replies[0].content_type) == (told, content_type)
+
+
+# Metadata
+
+
+async def test_metadata_names_a_zone_to_who_has_the_token(world: World) -> None:
+    path = "/2026-01-15/metadata/execution-environment"
+    status, headers, body = await world.call("GET", path, Authorization="Bearer secret")
+    assert (status, json.loads(body)) == (200, {"AvailabilityZoneID": "use1-az1"})
+    assert headers["cache-control"] == "private, max-age=43200, immutable"
+    assert (await world.call("GET", path))[0] == 401
+    for wrong in ("Bearer secrets", "secret", "Bearer \u00e9"):
+        assert (await world.call("GET", path, Authorization=wrong))[0] == 401
+    assert (await world.call("POST", path, Authorization="Bearer secret"))[0] == 405
+
+
+@pytest.mark.parametrize(("region", "zone"), [
+    ("us-east-1", "use1-az1"), ("eu-central-2", "euc2-az1"), ("ap-southeast-2", "apse2-az1"),
+    ("us-gov-west-1", "usgw1-az1"),
+])  # fmt: skip
+def test_zone_follows_from_the_region(region: str, zone: str) -> None:
+    assert metadata.zone_id(region) == zone
 
 
 @pytest.mark.parametrize(("method", "path"), [

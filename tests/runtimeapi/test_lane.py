@@ -97,6 +97,9 @@ class Lifecycle:
     def runtime_state(self) -> State:
         return State.READY
 
+    def extension_state(self, name: str) -> State:
+        return State.READY
+
     def responding(self) -> bool:
         return False
 
@@ -254,3 +257,18 @@ async def test_type_of_a_result_is_never_long(lifecycle: Lifecycle) -> None:
     wire.come(frame(b"r", b"1", b"x" * (MAX_CONTENT_TYPE + 1)))
     posted = lifecycle.events[0]
     assert isinstance(posted, ResponsePosted) and posted.outcome.content_type == "application/octet-stream"
+
+
+async def test_result_that_breaks_off_is_the_outcome_and_asks_for_nothing(lifecycle: Lifecycle) -> None:
+    wire = lifecycle.in_lane()
+    wire.come(frame(b"r", b"x" * 100)[:50])
+    wire.protocol.connection_lost(None)
+    [event] = lifecycle.events
+    assert isinstance(event, ErrorPosted) and event.request_id == "one"
+    assert event.outcome.error_type == "Runtime.TruncatedResponse"
+
+
+async def test_lane_that_ends_between_results_says_nothing(lifecycle: Lifecycle) -> None:
+    wire = lifecycle.in_lane()
+    wire.protocol.connection_lost(None)
+    assert lifecycle.events == []

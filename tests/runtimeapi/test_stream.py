@@ -21,12 +21,16 @@ class Guest:
 
     def __init__(self) -> None:
         self.paused = False
+        self.told = 0
 
     def pause(self) -> None:
         self.paused = True
 
     def resume(self) -> None:
         self.paused = False
+
+    def respond(self, status: int, body: bytes, **_: object) -> None:
+        self.told = status
 
 
 class Lifecycle:

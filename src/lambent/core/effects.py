@@ -158,7 +158,7 @@ class ReportRuntimeDone:
     duration_ms: float
     response_ms: float | None  #: from the beginning to the response's first byte; None without one
     transfer_ms: float  #: from its first byte to its last; 0 when it was buffered
-    produced_bytes: int
+    produced_bytes: int  #: of the response; the driver adds those of a stream that did not come to its end
 
 
 @dataclass(slots=True, eq=False)

@@ -145,11 +145,13 @@ class Environment:
             return None if known else "Extension.InvalidExtensionState"
         if isinstance(event, (ResponsePosted, ErrorPosted, ResponseStarted, ResponseEnded)):
             wanted = State.RESPONDING if kind is ResponseEnded else State.BUSY
+            if self.assigned is not None and self.assigned.request_id != event.request_id:
+                return "InvalidRequestID"  # judged before the state, as by AWS's router
             if self.runtime is not wanted or self.assigned is None or self._stopping is not None:
                 return "InvalidStateTransition"
             if kind is ResponseStarted and not self.assigned.streams:
                 return "InvalidStateTransition"  # it is collected instead
-            return None if self.assigned.request_id == event.request_id else "InvalidRequestID"
+            return None
         if isinstance(event, ExtensionRegistered):
             return self._register_refusal(event)
         allowed = PHASES.get(kind)
@@ -365,6 +367,7 @@ class Environment:
     def _response_posted(self, event: ResponsePosted) -> None:
         self.runtime = State.RESPONDED
         self._responded_at = event.at
+        self._produced_bytes = len(event.outcome.payload)
         self._settle(event.outcome)
 
     def _response_started(self, event: ResponseStarted) -> None:
@@ -376,6 +379,7 @@ class Environment:
     def _response_ended(self, event: ResponseEnded) -> None:
         """A stream with an error in its trailers, or without an end, is a result too: the runtime goes on."""
         self.runtime = State.RESPONDED
+        self._produced_bytes = event.produced_bytes
         if self._responded_at is not None:
             self._transfer_ms = round((event.at - self._responded_at) * 1000, 2)
         if event.outcome.kind is not OutcomeKind.RESPONSE:
@@ -383,15 +387,14 @@ class Environment:
         self._settle(event.outcome)
 
     def _error_posted(self, event: ErrorPosted) -> None:
+        # An error is no response: it has no spans and no bytes in what telemetry is told.
         self.runtime = State.RESPONDED
         self._report = ("error", event.outcome.error_type)
-        self._responded_at = event.at
         self._settle(event.outcome)
 
     def _settle(self, outcome: Outcome) -> None:
         """The outcome is known: answer, unless the caller waits for REPORT too."""
         self.outcome = outcome
-        self._produced_bytes = len(outcome.payload)
         assert self.assigned is not None
         if not self.assigned.reply_after_report:
             self._reply()

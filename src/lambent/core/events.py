@@ -72,6 +72,7 @@ class ResponseEnded:
     at: float
     request_id: str
     outcome: Outcome  #: without a payload when it is a response
+    produced_bytes: int = 0  #: that came before the end
 
 
 @dataclass(slots=True, eq=False)

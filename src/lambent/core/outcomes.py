@@ -43,8 +43,13 @@ def response_too_large(limit_bytes: int) -> Outcome:
 
 
 def truncated_response() -> Outcome:
-    """A streamed response stopped before its end; the environment goes on."""
+    """A response stopped before its end; the environment goes on."""
     return _error("Runtime.TruncatedResponse", "Response ended before it was complete.")
+
+
+def invalid_response_mode() -> Outcome:
+    """The runtime named a mode for its response that there is not; the environment goes on."""
+    return _error("Runtime.InvalidResponseModeHeader", "Invalid function response mode")
 
 
 def invalid_entrypoint(request_id: str, candidates: tuple[str, ...]) -> Outcome:

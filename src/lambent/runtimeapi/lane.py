@@ -59,6 +59,18 @@ class Lane(Successor):
         """The results that come from now on are this invocation's."""
         self._request_id = invocation.request_id
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._buffer or self._left:
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        """The result that was coming will not be whole."""
+        self._buffer.clear()
+        event = ErrorPosted(self._lifecycle.now(), self._request_id, outcomes.truncated_response())
+        if self._lifecycle.refusal(event) is None:
+            self._lifecycle.feed(event)
+
     def data_received(self, data: bytes) -> None:
         if not self._buffer and not self._left and len(data) >= HEAD_BYTES:
             text_size = int.from_bytes(data[1:4], "little")

@@ -17,6 +17,7 @@ from lambent.core import outcomes
 from lambent.core.events import Event, ResponseEnded
 from lambent.core.model import Outcome, OutcomeKind
 from lambent.http1 import Request
+from lambent.runtimeapi.answers import refuse_truncated
 from lambent.runtimeapi.errortype import function_error_type
 
 
@@ -56,12 +57,13 @@ class ResponseStream:
                  ended: Callable[[Request, Event], None]) -> None:
         self.sink: Callable[[bytes], None] | None = None
         self.too_large = False
+        self.over = False  #: the machine knows of its end
         self._lifecycle = lifecycle
         self._request = request
         self._request_id = request_id
         self._bandwidth = bandwidth
         self._ended = ended
-        self._bytes = 0
+        self.bytes = 0  #: that came from the guest so far
         self._caller_is_slow = False
         self._refill: asyncio.TimerHandle | None = None
 
@@ -70,8 +72,8 @@ class ResponseStream:
     def chunk(self, data: bytes) -> None:
         if self.sink is None or not self._lifecycle.responding():
             return  # read and dropped, so that the guest can be answered
-        room = limits.STREAM_RESPONSE_BYTES - self._bytes
-        self._bytes += len(data)
+        room = limits.STREAM_RESPONSE_BYTES - self.bytes
+        self.bytes += len(data)
         self.sink(data[:room])
         if len(data) > room:
             self.too_large = True
@@ -97,6 +99,7 @@ class ResponseStream:
         event = self._end(outcomes.truncated_response())
         if self._lifecycle.refusal(event) is None:
             self._lifecycle.feed(event)
+        refuse_truncated(self._request)
 
     # The caller's side (worker.base.Source)
 
@@ -127,7 +130,8 @@ class ResponseStream:
         self._pace()
 
     def _end(self, outcome: Outcome) -> ResponseEnded:
-        return ResponseEnded(self._lifecycle.now(), self._request_id, outcome)
+        self.over = True
+        return ResponseEnded(self._lifecycle.now(), self._request_id, outcome, self.bytes)
 
 
 def error_of_trailers(trailers: Mapping[str, str]) -> Outcome:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import traceback
@@ -78,7 +79,8 @@ class Driver:
         self._parts = parts
         self._clock: Clock = parts.clock
         self._loop = asyncio.get_running_loop()
-        self._api = RuntimeApi(self, limit_bandwidth=parts.limit_bandwidth)
+        self._metadata_token = secrets.token_urlsafe(32)
+        self._api = RuntimeApi(self, metadata_token=self._metadata_token, limit_bandwidth=parts.limit_bandwidth)
         self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
         self._budget = Budget(API_BYTES)
@@ -100,6 +102,10 @@ class Driver:
 
     def runtime_state(self) -> State:
         return self.machine.runtime
+
+    def extension_state(self, name: str) -> State:
+        extension = self.machine.extensions.get(name)
+        return State.ABSENT if extension is None else extension.state
 
     def responding(self) -> bool:
         return self.machine.responding
@@ -267,7 +273,7 @@ class Driver:
 
         try:
             spec = self._parts.process_spec(self.function, sandbox, self.chronicle.log_stream, participant,
-                                            self.machine.init_type)
+                                            self.machine.init_type, self._metadata_token)
             process = await sandbox.run(spec, exited)
         except BootstrapMissing as missing:
             if generation == self._generation:
@@ -422,6 +428,7 @@ class Driver:
         self.chronicle.extension_came(effect)
 
     def _report_runtime_done(self, effect: do.ReportRuntimeDone) -> None:
+        effect.produced_bytes += self._api.unfinished_bytes  # which went past the machine
         self.chronicle.runtime_done(effect)
 
     def _report_start(self, effect: do.ReportStart) -> None:

@@ -44,7 +44,7 @@ def sandbox_spec(environment_id: str, function: FunctionVersion, runtime: Prepar
 
 
 def variables(function: FunctionVersion, runtime: PreparedRuntime, places: Places, *, api_address: str,
-              log_stream: str, init_type: InitType) -> dict[str, str]:
+              log_stream: str, init_type: InitType, metadata_token: str) -> dict[str, str]:
     """The runtime process's whole environment."""
     row = {**XRAY, **function.environment}
     row |= runtime.environment(places, function)
@@ -59,6 +59,8 @@ def variables(function: FunctionVersion, runtime: PreparedRuntime, places: Place
         "AWS_LAMBDA_LOG_GROUP_NAME": function.log_group,
         "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
         "AWS_LAMBDA_RUNTIME_API": api_address,
+        "AWS_LAMBDA_METADATA_API": api_address,
+        "AWS_LAMBDA_METADATA_TOKEN": metadata_token,
     }
     if function.log_format == "JSON":
         row["AWS_LAMBDA_LOG_FORMAT"] = "JSON"

@@ -73,12 +73,12 @@ class Parts:
         return tuple(names)
 
     def process_spec(self, function: FunctionVersion, sandbox: Sandbox, log_stream: str,
-                     participant: str, init_type: InitType) -> ProcessSpec:
+                     participant: str, init_type: InitType, metadata_token: str) -> ProcessSpec:
         """How to start the runtime or an extension. Raises BootstrapMissing."""
         runtime = self.runtimes.get(function.runtime)
         places = sandbox.places
         row = layout.variables(function, runtime, places, api_address=sandbox.api_address, log_stream=log_stream,
-                               init_type=init_type)
+                               init_type=init_type, metadata_token=metadata_token)
         if participant != RUNTIME:
             command: tuple[str, ...] = (f"{places.opt}/extensions/{participant}",)
             return ProcessSpec(command, layout.extension_variables(row), places.task)

@@ -1,0 +1,177 @@
+"""The Extensions API 2020-01-01 of one environment, and the subscriptions of extensions to telemetry.
+
+Who may do what is the machine's to say; here are identifiers, bodies and messages (fact sheet, sections 3 and 4).
+`next` waits with the runtime's, in `app`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+import msgspec
+
+from lambent import limits
+from lambent.core.events import RUNTIME, ExtensionExitErrorPosted, ExtensionInitErrorPosted, ExtensionRegistered
+from lambent.core.subscription import Api
+from lambent.http1 import Request
+from lambent.runtimeapi import telemetry
+from lambent.runtimeapi.answers import ACCEPTED, NOT_ALLOWED, STATE_WORDS, printable, refuse, refuse_unknown
+from lambent.runtimeapi.lifecycle import Lifecycle
+
+PREFIX = "/2020-01-01/extension/"
+_ERROR_TYPE = "Lambda-Extension-Function-Error-Type"
+
+#: What a guest says of itself stays in the story of its environment.
+MAX_NAME = 255  # that of a file
+
+
+class ExtensionsApi:
+    """Identifiers are made here, and are void once the processes are gone."""
+
+    def __init__(self, lifecycle: Lifecycle, on_next: Callable[[Request, str], None]) -> None:
+        self._lifecycle = lifecycle
+        self._on_next = on_next
+        self._names: dict[str, str] = {}  #: identifier -> name
+
+    def forget(self) -> None:
+        self._names.clear()
+
+    def on_request(self, request: Request, what: str) -> None:
+        """Answer one call below PREFIX, now or when there is something to deliver."""
+        method = request.method
+        if what == "register" and method == "POST":
+            self._register(request)
+            return
+        name = self._identified(request)
+        if name is None:
+            return
+        if what == "event/next" and method == "GET":
+            self._on_next(request, name)
+        elif what == "init/error" and method == "POST":
+            self._error(request, name, ExtensionInitErrorPosted, "InitError")
+        elif what == "exit/error" and method == "POST":
+            self._error(request, name, ExtensionExitErrorPosted, "Exited")
+        else:
+            refuse_unknown(request)
+
+    def subscribe(self, request: Request, api: Api) -> None:
+        """Answer a subscription to telemetry."""
+        name = self._identified(request)
+        if name is None:
+            return
+        refusal = self._lifecycle.subscription_refusal(name, api)
+        title = api.capitalize()
+        if refusal == "NotSupported":
+            refuse(request, 202, f"{title}.NotSupported", f"{title} API is not supported")
+        elif refusal == "SubscriptionClosed":
+            refuse(request, 403, f"{title}.SubscriptionClosed", f"{title} API subscription is closed already")
+        elif refusal is not None:
+            refuse(request, 400, "ValidationError", "This extension has subscribed by the other API")
+        else:
+            try:
+                subscription = telemetry.parse(request.body, api)
+            except telemetry.Invalid as error:
+                refuse(request, 400, "ValidationError", str(error))
+                return
+            request.respond(200, b'"OK"')
+            self._lifecycle.subscribe(name, subscription)
+
+    def refuse_transition(self, request: Request, name: str, target: str, refusal: str) -> None:
+        """Say that an extension may not do this in its state."""
+        state = STATE_WORDS[self._lifecycle.extension_state(name)]
+        called = request.headers.get("lambda-extension-identifier") or name
+        refuse(request, 403, refusal,
+               f"State transition from {state} to {target} failed for extension {called}. {NOT_ALLOWED}")
+
+    def _identified(self, request: Request) -> str | None:
+        """The extension that calls; None when it is not known, and told so."""
+        identifier = request.headers.get("lambda-extension-identifier")
+        if not identifier:
+            refuse(request, 403, "Extension.MissingExtensionIdentifier", "Missing Lambda-Extension-Identifier header")
+        elif not _is_uuid(identifier):
+            refuse(request, 403, "Extension.InvalidExtensionIdentifier", "Invalid Lambda-Extension-Identifier")
+        elif identifier not in self._names:
+            refuse(request, 403, "Extension.UnknownExtensionIdentifier", "Unknown extension " + identifier)
+        else:
+            return self._names[identifier]
+        return None
+
+    def _error(self, request: Request, name: str, kind: type[ExtensionInitErrorPosted | ExtensionExitErrorPosted],
+               target: str) -> None:
+        error_type = request.headers.get(_ERROR_TYPE.lower(), "")
+        if not error_type:
+            refuse(request, 403, "Extension.MissingHeader", f"{_ERROR_TYPE} not found")
+            return
+        event = kind(self._lifecycle.now(), name, printable(error_type))
+        refusal = self._lifecycle.refusal(event)
+        if refusal is not None:
+            self.refuse_transition(request, name, target, refusal)
+            return
+        request.respond_raw(ACCEPTED)  # first, since the reset that follows ends whoever asked
+        self._lifecycle.feed(event)
+
+    def _register(self, request: Request) -> None:
+        lifecycle = self._lifecycle
+        name = request.headers.get("lambda-extension-name", "")
+        if not name or len(name) > MAX_NAME:
+            what = "Empty extension name" if not name else "Extension name is too long"
+            refuse(request, 403, "Extension.InvalidExtensionName", what)
+            return
+        wanted = _registration(request)
+        if wanted is None:
+            return
+        event = ExtensionRegistered(lifecycle.now(), name, "INVOKE" in wanted.events, "SHUTDOWN" in wanted.events)
+        refusal = lifecycle.refusal(event)
+        if refusal is not None:
+            refuse(request, 403, refusal, _MESSAGES.get(refusal, NOT_ALLOWED))
+            return
+        identifier = str(uuid.uuid4())
+        self._names[identifier] = name
+        lifecycle.feed(event)
+        function = lifecycle.function
+        body = {"functionName": function.name, "functionVersion": function.version, "handler": function.handler}
+        features = request.headers.get("lambda-extension-accept-feature", "").split(",")
+        if "accountId" in (feature.strip() for feature in features):
+            body["accountId"] = function.account
+        request.respond(200, msgspec.json.encode(body), (("Lambda-Extension-Identifier", identifier),))
+
+
+class _Registration(msgspec.Struct):
+    events: list[str] = []
+    configurationKeys: list[str] = []
+
+
+def _registration(request: Request) -> _Registration | None:
+    """What an extension subscribes to; None when that is wrong, and it is told so."""
+    try:
+        wanted = msgspec.json.decode(request.body, type=_Registration)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        refuse(request, 403, "InvalidRequestFormat", str(error))
+        return None
+    unknown = [event for event in wanted.events if event not in ("INVOKE", "SHUTDOWN")]
+    if wanted.configurationKeys:
+        refuse(request, 403, "InvalidRequestFormat",
+               "configurationKeys are deprecated; use environment variables instead")
+    elif unknown:
+        refuse(request, 403, "Extension.InvalidEventType", f"{printable(unknown[0])}: unknown event")
+    else:
+        return wanted
+    return None
+
+
+_MESSAGES = {
+    "Extension.RegistrationClosed": "Extension registration closed already",
+    "Extension.InvalidExtensionName": f"Extension name may not be {RUNTIME}",
+    "Extension.InvalidExtensionState": "Extension with this name already registered",
+    "Extension.TooManyExtensions": f"Extension limit ({limits.MAX_EXTENSIONS}) reached",
+    "Extension.InvalidEventType": "SHUTDOWN: event not supported for internal extensions",
+}
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
