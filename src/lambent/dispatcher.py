@@ -102,8 +102,8 @@ class Dispatcher:
 
     @property
     def account_limit(self) -> int:
-        """Concurrent executions of the account."""
-        return self.scheduler.leases.account_limit
+        """Concurrent executions of each account, in each region."""
+        return self.scheduler.pools.limit
 
     def retire(self, number: int, reason: str) -> None:
         """Let an environment end, once it is idle."""

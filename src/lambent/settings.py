@@ -112,7 +112,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("keep_alive_s", float, 600.0, "seconds an idle environment is kept", minimum=0),
     Setting("max_age_s", float, 14_400.0,
             "seconds after which an environment is recycled, less up to a tenth", minimum=1),
-    Setting("concurrency", int, 1000, "concurrent executions of the account", minimum=1),
+    Setting("concurrency", int, 1000, "concurrent executions of each account, in each region", minimum=1),
     Setting("memory_mib", int, 0, "memory of all environments together; 0 takes 80 % of the host's", minimum=0),
     Setting("drain_s", float, 5.0, "seconds that running invocations get when the server stops", minimum=0),
     Setting("stream_bandwidth", str, "aws",

@@ -38,6 +38,23 @@ async def test_nothing_leaks_from_one_account_or_region_to_another(tmp_path: Pat
         await plane.drive(script)
 
 
+async def test_each_account_and_region_reserves_from_its_own(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            clients = (client, plane.client("lambda", "eu-west-1"), plane.client("lambda", key="111111111111"))
+            for other in clients:
+                assert other.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"] == 1000
+                other.create_function(**function())
+                other.put_function_concurrency(FunctionName="f", ReservedConcurrentExecutions=900)
+                assert other.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"] == 100
+            assert len(plane.capacity.reserved) == 3 and set(plane.capacity.reserved.values()) == {900}
+            for other in clients[1:]:
+                other.close()
+
+        await plane.drive(script)
+
+
 async def test_names_of_other_regions_and_accounts_are_refused(tmp_path: Path) -> None:
     async with running(tmp_path) as plane:
 

@@ -8,14 +8,15 @@ from lambent.core.events import Event
 from lambent.core.model import FunctionVersion, Invocation, Outcome, OutcomeKind
 
 
-def function(timeout_s: int = 3, generation: str = "g1", name: str = "f") -> FunctionVersion:
-    return FunctionVersion("000000000000", "us-east-1", name, "$LATEST", generation, "python3.12", "app.handler",
+def function(timeout_s: int = 3, generation: str = "g1", name: str = "f", account: str = "000000000000",
+             region: str = "us-east-1") -> FunctionVersion:
+    return FunctionVersion(account, region, name, "$LATEST", generation, "python3.12", "app.handler",
                            "0" * 64, timeout_s=timeout_s)
 
 
 def invocation(request_id: str = "r1", *, tail: bool = False, streams: bool = False, generation: str = "g1",
-               name: str = "f") -> Invocation:
-    made = function(generation=generation, name=name)
+               name: str = "f", account: str = "000000000000", region: str = "us-east-1") -> Invocation:
+    made = function(generation=generation, name=name, account=account, region=region)
     return Invocation(request_id, made, b"{}", made.function_arn, reply_after_report=tail, streams=streams)
 
 

@@ -243,6 +243,24 @@ def test_reserved_concurrency_is_a_ceiling_and_a_guarantee() -> None:
     assert isinstance(one(feed(made, InvocationArrived(1.1, invocation("r6")))), Assign)
 
 
+@pytest.mark.parametrize("elsewhere", [{"account": "111111111111"}, {"region": "eu-west-1"}])
+def test_each_account_and_region_has_concurrency_of_its_own(elsewhere: dict[str, str]) -> None:
+    made = scheduler(limit=2)
+    feed(made, ReservationChanged(0.0, ARN, 1))
+    started(made, 0.0, "r1")
+    started_other = one(feed(made, InvocationArrived(0.1, invocation("r2", name="other"))))
+    assert isinstance(started_other, Start)
+    assert isinstance(one(feed(made, InvocationArrived(0.1, invocation("r3", name="other")))), Refuse)
+    # Neither what runs here nor what is reserved here is taken from the others; the same name means another function.
+    for request_id in ("r4", "r5"):
+        assert isinstance(one(feed(made, InvocationArrived(0.2, invocation(request_id, **elsewhere)))), Start)
+    refused = one(feed(made, InvocationArrived(0.3, invocation("r6", **elsewhere))))
+    assert isinstance(refused, Refuse) and refused.reason == "ConcurrentInvocationLimitExceeded"
+    feed(made, EnvironmentIdle(1.0, started_other.number))
+    assert isinstance(one(feed(made, InvocationArrived(1.1, invocation("r7", **elsewhere)))), Refuse)
+    assert isinstance(one(feed(made, InvocationArrived(1.1, invocation("r8", name="other")))), Assign)
+
+
 def test_reserved_concurrency_of_zero_throttles_everything() -> None:
     made = scheduler()
     feed(made, ReservationChanged(0.0, ARN, 0))
@@ -320,8 +338,60 @@ def test_random_traffic_keeps_every_promise(steps: list[tuple[int, int]], limit:
     for _ in range(3):  # those that were started for invocations which had waited
         world.at += 1
         world.feed(TimePassed(world.at))
-    assert made.leases.held == len(world.serving)
+    assert made.pools.held == len(world.serving)
     assert all(count == 1 for count in world.fates.values())
+
+
+ACCOUNTS = ("000000000000", "111111111111")
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps=st.lists(st.tuples(st.sampled_from(ACCOUNTS), st.integers(0, 5), st.integers(0, 100)), max_size=60),
+       limit=st.integers(1, 4))  # fmt: skip
+def test_accounts_do_not_feel_each_other(steps: list[tuple[str, int, int]], limit: int) -> None:
+    """Whatever happens to each of two accounts that share a scheduler happens to it alone with one, too."""
+    shared, alone = scheduler(limit=limit), {account: scheduler(limit=limit) for account in ACCOUNTS}
+    together = {account: Tenant(account, shared) for account in ACCOUNTS}
+    apart = {account: Tenant(account, alone[account]) for account in ACCOUNTS}
+    for at, (account, kind, choice) in enumerate(steps):
+        for tenant in (together[account], apart[account]):
+            tenant.step(float(at), kind, choice)
+        assert together[account].seen == apart[account].seen
+
+
+class Tenant:
+    """One account's callers and environments. `seen` names environments by the order in which it got them."""
+
+    def __init__(self, account: str, made: Scheduler) -> None:
+        self.account = account
+        self.made = made
+        self.numbers: list[int] = []
+        self.serving: list[int] = []
+        self.seen: list[tuple[str, int | str]] = []
+
+    def step(self, at: float, kind: int, choice: int) -> None:
+        name = "fg"[choice % 2]
+        asked = function(name=name, account=self.account)
+        if kind == 0:
+            self.feed(ReservationChanged(at, asked.function_arn, (None, 0, 1, 2)[choice % 4]))
+        elif kind == 1:
+            self.feed(ProvisionChanged(at, asked, choice % 3))
+        elif kind == 2 and self.serving:
+            self.feed(EnvironmentIdle(at, self.serving.pop(choice % len(self.serving))))
+        else:
+            self.feed(InvocationArrived(at, invocation(f"r{at}", name=name, account=self.account)))
+
+    def feed(self, event: machine.Event) -> None:
+        for effect in feed(self.made, event):
+            if isinstance(effect, Refuse):
+                self.seen.append(("refused", effect.reason))
+                continue
+            assert isinstance(effect, (Assign, Start, Provision, Retire))
+            if isinstance(effect, (Start, Provision)):
+                self.numbers.append(effect.number)
+            if not isinstance(effect, Retire):
+                self.serving.append(effect.number)
+            self.seen.append((type(effect).__name__, self.numbers.index(effect.number)))
 
 
 class Traffic:

@@ -12,7 +12,7 @@ class Capacity(Protocol):
 
     @property
     def account_limit(self) -> int:
-        """Concurrent executions of the account."""
+        """Concurrent executions of each account, in each region."""
         ...
 
     def reserve(self, function_arn: str, concurrency: int | None) -> None:

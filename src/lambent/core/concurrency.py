@@ -1,7 +1,8 @@
 """Leases: the right to use one unit of concurrency for one invocation. Who is throttled, and with which reason.
 
-Reserved concurrency is a guarantee and a ceiling for a function. What provisioned environments may serve is set aside
-when they are allocated, so an invocation that one of them serves needs no lease. Facts: fact sheet, section 8.
+Each account has a pool of its own in each region. Reserved concurrency is a guarantee and a ceiling for a function.
+What provisioned environments may serve is set aside when they are allocated, so an invocation that one of them serves
+needs no lease. Facts: fact sheet, section 8.
 """
 
 from __future__ import annotations
@@ -15,8 +16,36 @@ ThrottleReason = Literal[
 ]
 
 
+class Pools:
+    """The leases of every account and region; `limit` is what each of them has."""
+
+    __slots__ = ("_pools", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._pools: dict[str, Leases] = {}
+
+    def of(self, function_arn: str) -> Leases:
+        """The pool that a function is in."""
+        place = function_arn.rpartition(":")[0]  # the region and the account, without the name
+        pool = self._pools.get(place)
+        if pool is None:
+            pool = self._pools[place] = Leases(self.limit)
+        return pool
+
+    @property
+    def held(self) -> int:
+        """All leases together."""
+        return sum(pool.held for pool in self._pools.values())
+
+    def invariants(self) -> Iterator[str]:
+        for place, pool in self._pools.items():
+            yield from (f"{place}: {broken}" for broken in pool.invariants())
+
+
 class Leases:
-    """Concurrency of the account. Functions are named by their unqualified ARN; reasons are those of the API."""
+    """Concurrency of one account in one region. Functions are named by their unqualified ARN; reasons are those of the
+    API."""
 
     __slots__ = ("_held", "_reserved", "_set_aside", "_unreserved_held", "_unreserved_limit", "account_limit")
 
@@ -32,7 +61,7 @@ class Leases:
 
     @property
     def held(self) -> int:
-        """All leases together."""
+        """Those of all functions together."""
         return sum(self._held.values())
 
     def refusal(self, function_arn: str) -> ThrottleReason | None:

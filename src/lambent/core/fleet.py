@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lambent.core.concurrency import Leases
 from lambent.core.model import Invocation
 
 FleetKey = tuple[str, str, str]  #: function ARN, version, generation
@@ -32,11 +33,12 @@ class Member:
 class Fleet:
     """Members of one (function, version, generation)."""
 
-    __slots__ = ("failure", "idle", "idle_provisioned", "key", "members", "obsolete", "ready", "settling", "waiting",
-                 "wanted")  # fmt: skip
+    __slots__ = ("failure", "idle", "idle_provisioned", "key", "leases", "members", "obsolete", "ready", "settling",
+                 "waiting", "wanted")  # fmt: skip
 
-    def __init__(self, key: FleetKey) -> None:
+    def __init__(self, key: FleetKey, leases: Leases) -> None:
         self.key = key
+        self.leases = leases  #: the pool of the function's account and region
         self.members: dict[int, Member] = {}
         #: idle on-demand members, in the order in which they became idle
         self.idle: dict[int, Member] = {}

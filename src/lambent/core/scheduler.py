@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lambent.core.concurrency import Leases
+from lambent.core.concurrency import Pools
 from lambent.core.fleet import Fleet, FleetKey, Member
 from lambent.core.journal import IllegalEvent, InvariantBroken, Journal
 from lambent.core.keepalive.base import KeepAlive
@@ -183,7 +183,7 @@ class Scheduler:
 
     def __init__(self, *, account_limit: int, keep_alive: KeepAlive, max_age_s: float,
                  memory_budget_bytes: int | None = None) -> None:
-        self.leases = Leases(account_limit)
+        self.pools = Pools(account_limit)
         self.keep_alive = keep_alive
         self.max_age_s = max_age_s
         self.memory_budget_bytes = memory_budget_bytes
@@ -224,13 +224,14 @@ class Scheduler:
             self._assign(fleet, invocation)
             return
         arn = invocation.function.function_arn
-        reason = self.leases.refusal(arn)
+        leases = fleet.leases if fleet is not None else self.pools.of(arn)
+        reason = leases.refusal(arn)
         if reason is not None:
             self._effects.append(Refuse(invocation, reason))
         elif fleet is not None and fleet.idle:
             self._assign(fleet, invocation)
         elif fleet is not None and len(fleet.settling) > len(fleet.waiting):
-            self.leases.take(arn)
+            leases.take(arn)
             due = event.at + SETTLE_S
             fleet.waiting.append((due, invocation))
             self._set_timer(due)
@@ -244,7 +245,7 @@ class Scheduler:
         member.invocations += 1
         if not member.provisioned:
             member.leased = True
-            self.leases.take(fleet.arn)
+            fleet.leases.take(fleet.arn)
         self._effects.append(Assign(member.number, invocation))
 
     def _start_for(self, at: float, invocation: Invocation) -> None:
@@ -255,13 +256,13 @@ class Scheduler:
         member = self._add(at, fleet)
         member.invocations = 1
         member.leased = True
-        self.leases.take(fleet.arn)
+        fleet.leases.take(fleet.arn)
         self._effects.append(Start(member.number, invocation))
 
     def _fleet(self, key: FleetKey) -> Fleet:
         fleet = self.fleets.get(key)
         if fleet is None:
-            fleet = self.fleets[key] = Fleet(key)
+            fleet = self.fleets[key] = Fleet(key, self.pools.of(key[0]))
         return fleet
 
     def _add(self, at: float, fleet: Fleet, provisioned: bool = False) -> Member:
@@ -278,7 +279,7 @@ class Scheduler:
     def _release(self, member: Member) -> None:
         if member.leased:
             member.leased = False
-            self.leases.give_back(member.fleet.arn)
+            member.fleet.leases.give_back(member.fleet.arn)
 
     def _environment_settling(self, event: EnvironmentSettling) -> None:
         member = self.members.get(event.number)
@@ -295,7 +296,7 @@ class Scheduler:
         """Start environments for those whose time is over, and for those who wait for more than will be idle."""
         while fleet.waiting and (fleet.waiting[0][0] <= until or len(fleet.waiting) > len(fleet.settling)):
             _, invocation = fleet.waiting.popleft()
-            self.leases.give_back(fleet.arn)
+            fleet.leases.give_back(fleet.arn)
             self._start_for(at, invocation)
         if fleet.waiting:
             self._set_timer(fleet.waiting[0][0])
@@ -377,7 +378,7 @@ class Scheduler:
         self.stopping = True
         for fleet in list(self.fleets.values()):
             for _, invocation in fleet.waiting:
-                self.leases.give_back(fleet.arn)
+                fleet.leases.give_back(fleet.arn)
                 self._effects.append(Refuse(invocation, "ServiceStopping"))
             fleet.waiting.clear()
             self._want(fleet, 0)
@@ -388,7 +389,7 @@ class Scheduler:
     # Reserved and provisioned concurrency
 
     def _reservation_changed(self, event: ReservationChanged) -> None:
-        self.leases.reserve(event.function_arn, event.concurrency)
+        self.pools.of(event.function_arn).reserve(event.function_arn, event.concurrency)
 
     def _provision_changed(self, event: ProvisionChanged) -> None:
         if self.stopping:
@@ -410,7 +411,7 @@ class Scheduler:
             fleet.ready = False
             self._provisioned_functions.pop(fleet.key, None)
         total = sum(other.wanted for other in self.fleets.values() if other.arn == fleet.arn)
-        self.leases.set_aside(fleet.arn, total)
+        fleet.leases.set_aside(fleet.arn, total)
 
     def _judge_provision(self, at: float, fleet: Fleet) -> None:
         """Start what is missing, retire what is too much, and see whether all are ready."""
@@ -523,9 +524,9 @@ class Scheduler:
         """Broken promises, as sentences; none when all is well."""
         leased = sum(member.leased for member in self.members.values())
         waiting = sum(len(fleet.waiting) for fleet in self.fleets.values())
-        if leased + waiting != self.leases.held:
-            yield f"{self.leases.held} leases are held by {leased} environments and {waiting} who wait"
-        yield from self.leases.invariants()
+        if leased + waiting != self.pools.held:
+            yield f"{self.pools.held} leases are held by {leased} environments and {waiting} who wait"
+        yield from self.pools.invariants()
         if sum(member.starting for member in self.members.values()) != self._starting:
             yield f"{self._starting} environments are counted as starting"
         for key, fleet in self.fleets.items():
