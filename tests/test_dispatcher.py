@@ -68,6 +68,12 @@ class FakeWorker:
     def story(self, environment_id: str) -> dict[str, Any] | None:
         return None
 
+    def stories(self, function_arn: str) -> list[dict[str, Any]]:
+        return []
+
+    def crash(self, number: int, participant: str) -> bool:
+        return False
+
     def find(self, environment_id: str) -> int | None:
         return None
 

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from lambent.clock import Clock
-from lambent.core import outcomes
+from lambent.core import chaos, outcomes
 from lambent.core import scheduler as machine
+from lambent.core.chaos import Chaos
 from lambent.core.model import FunctionVersion, Invocation, Outcome
 from lambent.core.scheduler import Scheduler
 from lambent.names import LATEST
@@ -41,6 +42,7 @@ class Dispatcher:
 
     def __init__(self, scheduler: Scheduler, clock: Clock) -> None:
         self.scheduler = scheduler
+        self.chaos = Chaos()
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._worker: Worker | None = None
@@ -48,6 +50,10 @@ class Dispatcher:
         self._streams: dict[Invocation, OnStream] = {}  #: of those whose caller takes a stream
         self._inbox: deque[machine.Event] = deque()
         self._stepping = False
+        #: those of whom somebody wants to know when they are gone, and whom to tell
+        self._leaving: list[tuple[set[int], Callable[[], None]]] = []
+        #: what is retired while `advance` runs
+        self._retired: list[machine.Retire] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._measuring: asyncio.TimerHandle | None = None
         self._quiet = asyncio.Event()
@@ -56,6 +62,7 @@ class Dispatcher:
     def use(self, worker: Worker) -> None:
         """The worker to run environments on; given once, since each needs the other."""
         self._worker = worker
+        self._clock.watch(self._clock_advanced)
 
     @property
     def worker(self) -> Worker:
@@ -71,9 +78,19 @@ class Dispatcher:
         """Run a function once."""
         self._waiting[invocation] = on_outcome
         self._quiet.clear()
+        if self.chaos.throttles and self._throttled(invocation):
+            return
         if self.scheduler.is_tight():
             self._measure_now()  # nobody is refused, and nothing retired, for what was true a second ago
-        self._feed(machine.InvocationArrived(self._clock.monotonic(), invocation))
+        self._feed(machine.InvocationArrived(self._clock.platform(), invocation))
+
+    def _throttled(self, invocation: Invocation) -> bool:
+        arn = invocation.function.function_arn
+        throttle = self.chaos.handle(chaos.InvocationArrived(self._clock.monotonic(), arn, invocation.request_id))
+        if not isinstance(throttle, chaos.Throttle):
+            return False
+        self.replied(invocation, outcomes.refused(throttle.reason), None)
+        return True
 
     def invoke_streaming(self, invocation: Invocation, on_stream: OnStream, on_outcome: OnOutcome) -> None:
         """Run a function once for a caller who takes the response as it is made. It may still come in one piece."""
@@ -84,17 +101,17 @@ class Dispatcher:
     def function_changed(self, function_arn: str, version: str, serving: FunctionVersion | None) -> None:
         """A version's code or configuration is another one from now on, or the version was deleted."""
         generation = serving.generation if serving is not None else None
-        self._feed(machine.FunctionChanged(self._clock.monotonic(), function_arn, version, generation))
+        self._feed(machine.FunctionChanged(self._clock.platform(), function_arn, version, generation))
         if version == LATEST and serving is None:
             self.reserve(function_arn, None)  # the whole function is gone
 
     def reserve(self, function_arn: str, concurrency: int | None) -> None:
         """Reserve concurrency for a function; None gives it back."""
-        self._feed(machine.ReservationChanged(self._clock.monotonic(), function_arn, concurrency))
+        self._feed(machine.ReservationChanged(self._clock.platform(), function_arn, concurrency))
 
     def provision(self, function: FunctionVersion, wanted: int) -> None:
         """Keep this many environments of a version initialised; 0 for none."""
-        self._feed(machine.ProvisionChanged(self._clock.monotonic(), function, wanted))
+        self._feed(machine.ProvisionChanged(self._clock.platform(), function, wanted))
 
     def provision_status(self, function: FunctionVersion) -> tuple[int, int, int, str]:
         """Environments wanted, allocated and available, and why an Init failed (empty when none did)."""
@@ -107,11 +124,29 @@ class Dispatcher:
 
     def retire(self, number: int, reason: str) -> None:
         """Let an environment end, once it is idle."""
-        self._feed(machine.RetireAsked(self._clock.monotonic(), number, reason))
+        self._feed(machine.RetireAsked(self._clock.platform(), number, reason))
+
+    def advance(self, seconds: float) -> list[machine.Retire]:
+        """Move platform time on, for everybody who watches the clock; who is retired for it. Raises ValueError."""
+        retired: list[machine.Retire] = []
+        self._retired = retired
+        try:
+            self._clock.advance(seconds)
+        finally:
+            self._retired = None
+        return retired
+
+    def when_gone(self, numbers: set[int], tell: Callable[[], None]) -> None:
+        """Call once, when none of these environments lives any more: perhaps at once."""
+        left = numbers & self.scheduler.members.keys()
+        if left:
+            self._leaving.append((left, tell))
+        else:
+            tell()
 
     async def stop(self, drain_s: float) -> None:
         """Refuse new invocations, give what runs `drain_s`, then end every environment."""
-        self._feed(machine.StopRequested(self._clock.monotonic()))
+        self._feed(machine.StopRequested(self._clock.platform()))
         try:
             async with asyncio.timeout(drain_s):
                 await self._quiet.wait()
@@ -154,16 +189,33 @@ class Dispatcher:
         invocation.payload = b""  # the journal keeps the invocation, and must not keep megabytes
 
     def settling(self, number: int) -> None:
-        self._feed(machine.EnvironmentSettling(self._clock.monotonic(), number))
+        self._feed(machine.EnvironmentSettling(self._clock.platform(), number))
 
     def idle(self, number: int) -> None:
-        self._feed(machine.EnvironmentIdle(self._clock.monotonic(), number))
+        self._feed(machine.EnvironmentIdle(self._clock.platform(), number))
 
     def init_failed(self, number: int) -> None:
-        self._feed(machine.InitFailed(self._clock.monotonic(), number))
+        self._feed(machine.InitFailed(self._clock.platform(), number))
+
+    def init_failure(self, function: FunctionVersion, environment_id: str) -> str | None:
+        if not self.chaos.init_failures:
+            return None
+        at, arn = self._clock.monotonic(), function.function_arn
+        fails = self.chaos.handle(chaos.InitBegan(at, arn, environment_id))
+        return fails.failure if isinstance(fails, chaos.FailInit) else None
 
     def gone(self, number: int) -> None:
-        self._feed(machine.EnvironmentGone(self._clock.monotonic(), number))
+        self._feed(machine.EnvironmentGone(self._clock.platform(), number))
+        if self._leaving:
+            self._tell_of_gone(number)
+
+    def _tell_of_gone(self, number: int) -> None:
+        for entry in list(self._leaving):
+            left, tell = entry
+            left.discard(number)
+            if not left:
+                self._leaving.remove(entry)
+                tell()
 
     # Events in, effects out
 
@@ -225,17 +277,22 @@ class Dispatcher:
         self.replied(effect.invocation, outcome, None)
 
     def _retire(self, effect: machine.Retire) -> None:
+        if self._retired is not None:
+            self._retired.append(effect)
         self.worker.retire(effect.number, effect.reason)
 
     def _set_timer(self, effect: machine.SetTimer) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        delay = max(0.0, effect.at - self._clock.monotonic())
+        delay = max(0.0, effect.at - self._clock.platform())
         self._timer = self._loop.call_later(delay, self._time_passed)
 
     def _time_passed(self) -> None:
         self._timer = None
-        self._feed(machine.TimePassed(self._clock.monotonic()))
+        self._feed(machine.TimePassed(self._clock.platform()))
+
+    def _clock_advanced(self, seconds: float) -> None:
+        self._feed(machine.ClockAdvanced(self._clock.platform(), seconds))
 
     def _measure(self) -> None:
         self._measuring = None
@@ -248,7 +305,7 @@ class Dispatcher:
         measured = self.worker.memory()
         if measured is not None:
             used_bytes, refused = measured
-            self._feed(machine.MemoryMeasured(self._clock.monotonic(), used_bytes, refused))
+            self._feed(machine.MemoryMeasured(self._clock.platform(), used_bytes, refused))
 
 
 _PERFORM: dict[type, Callable[[Dispatcher, Any], None]] = {

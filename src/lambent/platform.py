@@ -18,13 +18,14 @@ import uvloop
 
 from lambent import __version__, limits
 from lambent.callers import Callers
-from lambent.clock import Clock
+from lambent.clock import Clock, rfc3339
 from lambent.control.app import ControlPlane
 from lambent.control.s3_source import S3Source
 from lambent.core.keepalive.fixed import Fixed
 from lambent.core.scheduler import Scheduler
 from lambent.dispatcher import Dispatcher
 from lambent.frontend.app import Edge
+from lambent.frontend.chaos import ChaosApi
 from lambent.frontend.invoke import Invoke
 from lambent.frontend.management import Management
 from lambent.frontend.streaming import StreamingInvoke
@@ -117,7 +118,9 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
     urls = FunctionUrls(store.urls, store.functions, invoking, dispatcher, clock, port)
     about = {"version": __version__, "sandbox": backend.name, "instance": store.instance,
              "account": settings.account, "region": settings.region, "pid": os.getpid()}  # fmt: skip
-    managing = Management(dispatcher, make_token(settings.data_dir), about, worker.is_guest)
+    provoking = ChaosApi(dispatcher, store.functions, clock, settings.account, settings.region)
+    managing = Management(dispatcher, make_token(settings.data_dir),
+                          lambda: about | {"time": rfc3339(clock.wall())}, worker.is_guest, provoking)  # fmt: skip
     streaming = StreamingInvoke(invoking, dispatcher)
     edge = Edge(invoking, streaming, urls, managing, control.handle, frozenset({settings.host}))
     await server.serve(edge)
@@ -126,7 +129,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
 
 def s3_source(settings: Settings, clock: Clock) -> S3Source | None:
     """Where code in buckets is read, if anywhere."""
-    return S3Source(settings.s3_endpoint, *s3_keys(), clock.wall) if settings.s3_endpoint else None
+    return S3Source(settings.s3_endpoint, *s3_keys(), clock.host_wall) if settings.s3_endpoint else None
 
 
 class Listener:

@@ -23,6 +23,8 @@ from lambent.core.effects import (
 from lambent.core.environment import Environment
 from lambent.core.events import (
     RUNTIME,
+    ClockAdvanced,
+    CrashProvoked,
     DeadlinePassed,
     EntrypointMissing,
     ErrorPosted,
@@ -31,6 +33,7 @@ from lambent.core.events import (
     ExtensionInitErrorPosted,
     ExtensionRegistered,
     InitErrorPosted,
+    InitFailureProvoked,
     InvocationAssigned,
     NextRequested,
     ProcessesEnded,
@@ -47,6 +50,7 @@ from lambent.core.model import ExitStatus, Invocation
 from lambent.core.states import Phase
 
 EXTENSIONS = ("a", "b")
+FAILURES = ("exit", "timeout", "Runtime.ImportModuleError", "Runtime.InvalidEntrypoint", "Runtime.OutOfMemory")
 
 
 class World:
@@ -114,7 +118,9 @@ class World:
         at, machine = self.at, self.machine
         events: list[Event] = [DeadlinePassed(at, self.epoch), DeadlinePassed(at, self.epoch - 1),
                                RetireRequested(at, "walk"), RetireRequested(at, "walk", force=True),
-                               SandboxFailed(at, "walk")]  # fmt: skip
+                               SandboxFailed(at, "walk"), ClockAdvanced(at, 3600.0),
+                               *(CrashProvoked(at, name) for name in sorted(self.running)),
+                               *(InitFailureProvoked(at, failure) for failure in FAILURES)]  # fmt: skip
         if self.creating:
             events.append(SandboxCreated(at, self.external))
         for name in sorted(self.running):
@@ -147,7 +153,7 @@ class World:
                 self.creating = False
             case ProcessExited(participant=name):
                 self.running.discard(name)
-            case EntrypointMissing():
+            case EntrypointMissing() | InitFailureProvoked():
                 self.running.discard(RUNTIME)
             case ProcessesEnded():
                 self.terminating = False

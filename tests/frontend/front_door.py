@@ -13,6 +13,7 @@ from lambent.callers import Callers
 from lambent.clock import Clock
 from lambent.core.model import FunctionVersion, Invocation, Outcome, OutcomeKind
 from lambent.frontend.app import Edge
+from lambent.frontend.chaos import ChaosApi
 from lambent.frontend.invoke import Invoke
 from lambent.frontend.management import Management
 from lambent.frontend.streaming import StreamingInvoke
@@ -128,7 +129,9 @@ class FrontDoor:
         clock = Clock()
         invoking = Invoke(self.functions, dispatcher, clock, Callers(ACCOUNT, REGION))
         urls = FunctionUrls(table, self.functions, invoking, dispatcher, clock, 4566)
-        managing = Management(dispatcher, TOKEN, {"version": "0"}, lambda peer, own: peer[0] in self.guests)
+        provoking = ChaosApi(dispatcher, self.functions, clock, ACCOUNT, REGION)
+        managing = Management(dispatcher, TOKEN, lambda: {"version": "0"}, lambda peer, own: peer[0] in self.guests,
+                              provoking)
         self.edge = Edge(invoking, StreamingInvoke(invoking, dispatcher), urls, managing, self._control,
                          frozenset({"lambda.test"}))  # fmt: skip
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -181,6 +182,8 @@ class FakeSandbox:
     def signal(self, pid: int, signum: int) -> None:
         if pid in self._tasks:
             self.signals.append(signum)
+            if signum == signal.SIGKILL:
+                self._tasks[pid].cancel()
 
     def usage(self) -> Usage:
         return Usage(1 << 20, 2 << 20, 5, tuple(self._tasks))
@@ -229,6 +232,7 @@ class FakeHost:
     log_error: Exception | None = None
     bootstrap_missing: bool = False
     extension_names: tuple[str, ...] = ()
+    init_failures: list[str] = field(default_factory=list)
     on_idle: Callable[[], None] = lambda: None
     sandboxes: list[FakeSandbox] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -300,6 +304,9 @@ class FakeHost:
 
     def init_failed(self, number: int) -> None:
         self.happened.append("init failed")
+
+    def init_failure(self, function: FunctionVersion, environment_id: str) -> str | None:
+        return self.init_failures.pop(0) if self.init_failures else None
 
     def gone(self, number: int) -> None:
         self.happened.append("gone")

@@ -35,6 +35,9 @@ EVENTS = {
     "DeadlinePassed": "out of time",
     "RetireRequested": "retire: {reason}",
     "ProcessesEnded": "processes ended",
+    "ClockAdvanced": "platform time moved on by {seconds} s (provoked)",
+    "InitFailureProvoked": "Init made to fail: {failure} (provoked)",
+    "CrashProvoked": "crash of {participant} (provoked)",
 }
 #: What was done about it; None is left out of the timeline (bookkeeping and log lines).
 EFFECTS: dict[str, str | None] = {
@@ -50,6 +53,7 @@ EFFECTS: dict[str, str | None] = {
     "Thaw": "thaw",
     "LimitCpu": "limit CPU",
     "SignalRuntime": "SIGTERM",
+    "KillProcess": "kill {participant}",
     "Terminate": "end processes",
     "Destroy": "destroy sandbox",
     "Announce": None,
@@ -66,7 +70,9 @@ EFFECTS: dict[str, str | None] = {
 
 _CALL = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
 #: Only before a field that a phrase uses does a comma separate: reasons are free text.
-_SEPARATOR = re.compile(r", (?=(?:invocation|request_id|participant|reason|force|exit|outcome|deadline)=)")
+_SEPARATOR = re.compile(
+    r", (?=(?:invocation|request_id|participant|reason|force|exit|outcome|deadline|seconds|failure)=)"
+)
 _EXIT = re.compile(r"ExitStatus\(code=(\w+), signal=(\w+), oom=(\w+)\)")
 _UUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 

@@ -95,6 +95,13 @@ class SignalRuntime:
 
 
 @dataclass(slots=True, eq=False)
+class KillProcess:
+    """SIGKILL to one participant, as somebody asked; its end comes back as ProcessExited."""
+
+    participant: str
+
+
+@dataclass(slots=True, eq=False)
 class Terminate:
     """SIGKILL to every guest process; answered by ProcessesEnded."""
 
@@ -184,6 +191,6 @@ class ReportEntrypoint:
 
 
 Effect = (CreateSandbox | Launch | Deliver | DeliverShutdown | OpenStream | Reply | SetDeadline | ClearDeadline
-          | Freeze | Thaw | LimitCpu | SignalRuntime | Terminate | Destroy | Announce | AnnounceInitFailed
+          | Freeze | Thaw | LimitCpu | SignalRuntime | KillProcess | Terminate | Destroy | Announce | AnnounceInitFailed
           | ReportInitStart | ReportInit | ReportStart | ReportEnd | ReportEntrypoint
           | ReportInitRuntimeDone | ReportExtension | ReportRuntimeDone)  # fmt: skip

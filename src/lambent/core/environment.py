@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from lambent import limits
-from lambent.core import outcomes
+from lambent.core import chaos, outcomes
 from lambent.core.effects import (
     Announce,
     AnnounceInitFailed,
@@ -27,6 +27,7 @@ from lambent.core.effects import (
     Destroy,
     Effect,
     Freeze,
+    KillProcess,
     Launch,
     LimitCpu,
     OpenStream,
@@ -46,6 +47,8 @@ from lambent.core.effects import (
 )  # fmt: skip
 from lambent.core.events import (
     RUNTIME,
+    ClockAdvanced,
+    CrashProvoked,
     DeadlinePassed,
     EntrypointMissing,
     ErrorPosted,
@@ -54,6 +57,7 @@ from lambent.core.events import (
     ExtensionInitErrorPosted,
     ExtensionRegistered,
     InitErrorPosted,
+    InitFailureProvoked,
     InvocationAssigned,
     NextRequested,
     ProcessesEnded,
@@ -163,7 +167,18 @@ class Environment:
             return "InvalidStateTransition"
         if isinstance(event, EntrypointMissing) and not self.initialising:
             return "InvalidStateTransition"
+        if isinstance(event, InitFailureProvoked) and not (self.initialising and self.runtime is State.STARTED):
+            return "InvalidStateTransition"
+        if isinstance(event, CrashProvoked) and not self._is_process(event.participant):
+            return "InvalidStateTransition"
         return None
+
+    def _is_process(self, participant: str) -> bool:
+        """Whether it was launched and has not ended. Internal extensions are threads of the runtime."""
+        if participant == RUNTIME:
+            return self.runtime is not State.ABSENT
+        extension = self.extensions.get(participant)
+        return extension is not None and extension.external
 
     def _register_refusal(self, event: ExtensionRegistered) -> str | None:
         if not self.initialising or self.runtime not in (State.ABSENT, State.STARTED):
@@ -529,6 +544,36 @@ class Environment:
                     self._report_extension(name, extension)
             self._fail_invoke(at, outcomes.timed_out(self.assigned.request_id, self.timeout_s), "timeout", "")
 
+    # What somebody asked to go wrong (`chaos`)
+
+    def _clock_advanced(self, event: ClockAdvanced) -> None:
+        pass
+
+    def _init_failure_provoked(self, event: InitFailureProvoked) -> None:
+        """What follows is what follows from such a runtime; a timeout is told as if its time had passed."""
+        self.runtime = State.ABSENT
+        if event.failure == chaos.TIMEOUT:
+            self._init_started_at = event.at - self.init_timeout_s
+            if self.phase is Phase.INVOKE:
+                self._init_started_at = self._invoke_started_at = event.at - self.timeout_s
+            self._deadline_passed(DeadlinePassed(event.at, self._epoch))
+        elif event.failure == outcomes.INVALID_ENTRYPOINT:
+            self._entrypoint_missing(EntrypointMissing(event.at, chaos.BOOTSTRAPS))
+        else:
+            exit, self._init_error = chaos.init_failure(event.failure)
+            self._process_exited(ProcessExited(event.at, exit))
+
+    def _crash_provoked(self, event: CrashProvoked) -> None:
+        self._effects.append(KillProcess(event.participant))
+        if self.phase is not Phase.IDLE:
+            return
+        # A frozen process does not die before it is thawed, so the reset begins without waiting for its end.
+        if event.participant == RUNTIME:
+            self.runtime = State.ABSENT
+        else:
+            del self.extensions[event.participant]
+        self._stop(event.at, "failure", Phase.RESET)
+
     def _sandbox_failed(self, event: SandboxFailed) -> None:
         self._give_up(outcomes.platform_failed(event.reason))
         self._vanish(event.reason)
@@ -729,4 +774,7 @@ _RULES: dict[type, Callable[[Environment, Any], None]] = {
     DeadlinePassed: Environment._deadline_passed,
     RetireRequested: Environment._retire_requested,
     ProcessesEnded: Environment._processes_ended,
+    ClockAdvanced: Environment._clock_advanced,
+    InitFailureProvoked: Environment._init_failure_provoked,
+    CrashProvoked: Environment._crash_provoked,
 }

@@ -149,7 +149,32 @@ class ProcessesEnded:
     at: float
 
 
+@dataclass(slots=True, eq=False)
+class ClockAdvanced:
+    """Platform time was moved on by hand. It changes nothing here; the story is to tell it."""
+
+    at: float
+    seconds: float
+
+
+@dataclass(slots=True, eq=False)
+class InitFailureProvoked:
+    """The Init that has just begun is to fail, and the runtime was not launched. `failure`: see `chaos`."""
+
+    at: float
+    failure: str
+
+
+@dataclass(slots=True, eq=False)
+class CrashProvoked:
+    """The runtime or an external extension is to be killed now."""
+
+    at: float
+    participant: str = RUNTIME
+
+
 Event = (Started | SandboxCreated | SandboxFailed | ExtensionRegistered | NextRequested | ResponsePosted
          | ResponseStarted | ResponseEnded | ErrorPosted | InitErrorPosted | ProcessExited | EntrypointMissing
          | InvocationAssigned | DeadlinePassed | RetireRequested | ProcessesEnded
-         | ExtensionInitErrorPosted | ExtensionExitErrorPosted)  # fmt: skip
+         | ExtensionInitErrorPosted | ExtensionExitErrorPosted | ClockAdvanced | InitFailureProvoked
+         | CrashProvoked)  # fmt: skip

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from lambent.core.model import ExitStatus, Outcome, OutcomeKind
 
+#: Error types that the platform itself finds, as a failing Init may be asked for by name (`chaos`).
+INVALID_ENTRYPOINT = "Runtime.InvalidEntrypoint"
+OUT_OF_MEMORY = "Runtime.OutOfMemory"
+EXIT_ERROR = "Runtime.ExitError"
+
 
 def _error(error_type: str, message: str) -> Outcome:
     quoted = message.replace("\\", "\\\\").replace('"', '\\"')

@@ -120,6 +120,14 @@ class TimePassed:
 
 
 @dataclass(slots=True, eq=False)
+class ClockAdvanced:
+    """Platform time was moved on by hand; `at` is the time from now on."""
+
+    at: float
+    seconds: float
+
+
+@dataclass(slots=True, eq=False)
 class StopRequested:
     """The platform ends: no more invocations, every environment goes once it is idle."""
 
@@ -174,7 +182,7 @@ class SetTimer:
 
 Event = (InvocationArrived | EnvironmentSettling | EnvironmentIdle | EnvironmentGone | FunctionChanged
          | ReservationChanged | ProvisionChanged | InitFailed | MemoryMeasured | RetireAsked
-         | TimePassed | StopRequested)  # fmt: skip
+         | TimePassed | ClockAdvanced | StopRequested)  # fmt: skip
 Effect = Assign | Start | Provision | Refuse | Retire | SetTimer
 
 
@@ -480,6 +488,13 @@ class Scheduler:
         if self._timers:
             self._set_timer(self._timers[0][0])
 
+    def _clock_advanced(self, event: ClockAdvanced) -> None:
+        """What was due meanwhile is due now. Who waits for a settling environment has not waited any longer."""
+        for fleet in self.fleets.values():
+            for index, (until, invocation) in enumerate(fleet.waiting):
+                fleet.waiting[index] = (until + event.seconds, invocation)
+        self._time_passed(TimePassed(event.at))
+
     # Memory
 
     def _memory_measured(self, event: MemoryMeasured) -> None:
@@ -560,5 +575,6 @@ _RULES: dict[type, Callable[[Scheduler, Any], None]] = {
     InitFailed: Scheduler._init_failed,
     RetireAsked: Scheduler._retire_asked,
     TimePassed: Scheduler._time_passed,
+    ClockAdvanced: Scheduler._clock_advanced,
     StopRequested: Scheduler._stop_requested,
 }

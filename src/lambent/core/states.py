@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from lambent.core.events import (
+    ClockAdvanced,
+    CrashProvoked,
     EntrypointMissing,
     ErrorPosted,
     ExtensionExitErrorPosted,
@@ -83,6 +85,8 @@ PHASES: dict[type, frozenset[Phase]] = {
     EntrypointMissing: frozenset({Phase.INIT, Phase.INVOKE}),
     InvocationAssigned: frozenset({Phase.INIT, Phase.IDLE, Phase.RESET}),
     ProcessesEnded: frozenset({Phase.RESET, Phase.SHUTDOWN}),
+    ClockAdvanced: frozenset(set(Phase) - {Phase.GONE}),
+    CrashProvoked: frozenset({Phase.INIT, Phase.IDLE, Phase.INVOKE}),
 }
 
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
 from lambent.dispatcher import Dispatcher
+from lambent.errors import ApiError
+from lambent.frontend import chaos
+from lambent.frontend.chaos import ChaosApi
 from lambent.http1 import Request
 
 PREFIX = "/_lambent/"
@@ -21,26 +25,41 @@ PREFIX = "/_lambent/"
 class Management:
     """`about` gives the members of `health` beside the status; `is_guest` tells sockets of environments."""
 
-    def __init__(self, dispatcher: Dispatcher, token: str, about: dict[str, Any],
-                 is_guest: Callable[[tuple[str, int], tuple[str, int]], bool]) -> None:
+    def __init__(self, dispatcher: Dispatcher, token: str, about: Callable[[], dict[str, Any]],
+                 is_guest: Callable[[tuple[str, int], tuple[str, int]], bool], provoking: ChaosApi) -> None:
         self._dispatcher = dispatcher
         self._token = token
         self._about = about
         self._is_guest = is_guest
+        self._chaos = provoking
 
     def handle(self, request: Request) -> None:
         if self._is_guest(request.peer, request.local):
             _say(request, 403, "Environments have no access to the management API.")
             return
+        try:
+            self._route(request)
+        except ApiError as error:
+            _say(request, error.status, error.message, (("x-amzn-ErrorType", error.code),))
+
+    def _route(self, request: Request) -> None:
         match request.path[len(PREFIX) :].strip("/").split("/"):
             case ["health"]:
-                self._read(request, lambda: {"status": "ok", **self._about})
+                self._read(request, lambda: {"status": "ok", **self._about()})
             case ["environments"]:
                 self._read(request, lambda: {"environments": self._dispatcher.worker.environments()})
             case ["environments", environment_id, "story"]:
                 self._read(request, lambda: self._dispatcher.worker.story(environment_id))
             case ["environments", environment_id, "retire"]:
-                self._retire(request, environment_id)
+                self._change(request, "POST", lambda: self._retire(request, environment_id))
+            case ["functions", name, "story"]:
+                self._read(request, lambda: self._function_story(unquote(name)))
+            case ["chaos"] if request.method == "DELETE":
+                self._change(request, "DELETE", lambda: self._chaos.clear(request))
+            case ["chaos"]:
+                self._read(request, self._chaos.state)
+            case ["chaos", what] if what in chaos.POSTS:
+                self._change(request, "POST", lambda: self._chaos.provoke(request, what))
             case _:
                 _say(request, 404, f"There is nothing at {request.path}.")
 
@@ -54,15 +73,24 @@ class Management:
         else:
             request.respond(200, msgspec.json.encode(found))
 
-    def _retire(self, request: Request, environment_id: str) -> None:
-        if request.method != "POST":
-            _say(request, 405, f"{request.method} is not possible here.", (("Allow", "POST"),))
+    def _function_story(self, name: str) -> dict[str, Any]:
+        arn = self._chaos.function_arn(name)
+        return {"function_arn": arn, "throttled": self._chaos.throttled(arn),
+                "environments": self._dispatcher.worker.stories(arn)}  # fmt: skip
+
+    def _change(self, request: Request, method: str, change: Callable[[], None]) -> None:
+        """Do it for who has the token."""
+        if request.method != method:
+            _say(request, 405, f"{request.method} is not possible here.", (("Allow", method),))
             return
         given = request.headers.get("authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
             _say(request, 401, "This needs `Authorization: Bearer` with the content of the file token in the "
                  "data directory.", (("WWW-Authenticate", "Bearer"),))
             return
+        change()
+
+    def _retire(self, request: Request, environment_id: str) -> None:
         number = self._dispatcher.worker.find(environment_id)
         if number is None:
             _say(request, 404, "No environment of this id is alive.")

@@ -212,6 +212,11 @@ class LogStore:
         found = self._groups.get(group)
         return retention.oldest_ms(found.retention_days, int(self._clock.wall() * 1000)) if found is not None else 0
 
+    def expire(self) -> None:
+        """Remove what retention says, of every group whose streams are known."""
+        for group in self._groups.values():
+            self._expire(group)
+
     def _expire(self, group: Group) -> None:
         """Remove the segments of which every event is too old; streams stay, as on AWS."""
         oldest_ms = self._oldest_ms(group.name)

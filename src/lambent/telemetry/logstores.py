@@ -16,6 +16,7 @@ class LogStores:
     def __init__(self, data_dir: Path, clock: Clock) -> None:
         self._data_dir = data_dir
         self._clock = clock
+        clock.watch(self._expire)
         self._stores: dict[tuple[str, str], LogStore] = {}
 
     def of(self, account: str, region: str) -> LogStore:
@@ -26,6 +27,11 @@ class LogStores:
             store.begin()
             self._stores[account, region] = store
         return store
+
+    def _expire(self, _: float) -> None:
+        """Platform time was moved on: what is too old now goes now."""
+        for store in self._stores.values():
+            store.expire()
 
     async def stop(self) -> None:
         """Write what is left of all of them."""

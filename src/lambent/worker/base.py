@@ -60,6 +60,10 @@ class Owner(Protocol):
         """An environment that nobody waits for could not be initialised; `gone` follows."""
         ...
 
+    def init_failure(self, function: FunctionVersion, environment_id: str) -> str | None:
+        """How the Init that is about to launch its runtime is to fail (`core.chaos`); None: it is not to."""
+        ...
+
     def gone(self, number: int) -> None:
         """The environment can serve nobody any more. Its destruction may still be under way."""
         ...
@@ -76,6 +80,10 @@ class Worker(Protocol):
 
     def retire(self, number: int, reason: str, *, force: bool = False) -> None: ...
 
+    def crash(self, number: int, participant: str) -> bool:
+        """Kill the runtime or an external extension of an environment; False when there is no such process."""
+        ...
+
     def environments(self) -> list[dict[str, Any]]:
         """Every environment that exists, as `/_lambent/environments` shows it."""
         ...
@@ -84,8 +92,12 @@ class Worker(Protocol):
         """The life of one environment, also of a recently ended one; None when it is not known."""
         ...
 
+    def stories(self, function_arn: str) -> list[dict[str, Any]]:
+        """The lives of all environments of a function that are known, the oldest first."""
+        ...
+
     def find(self, environment_id: str) -> int | None:
-        """The number of a living environment."""
+        """The number of a living environment, by its id or its number alone."""
         ...
 
     def memory(self) -> tuple[int, bool] | None:

@@ -26,9 +26,12 @@ from lambent.core import outcomes
 from lambent.core.environment import Environment
 from lambent.core.events import (
     RUNTIME,
+    ClockAdvanced,
+    CrashProvoked,
     DeadlinePassed,
     EntrypointMissing,
     Event,
+    InitFailureProvoked,
     InvocationAssigned,
     ProcessesEnded,
     ProcessExited,
@@ -87,6 +90,7 @@ class Driver:
         #: of the processes; a new one begins when all are killed, and what an earlier one still reports says nothing
         self._generation = 0
         self._processes: dict[str, Process] = {}
+        self._doomed: set[str] = set()  #: to be killed as soon as they are there
         self._inbox: deque[tuple[Event, bool]] = deque()
         self._stepping = False
         self._alarm = Alarm(self._loop, self._clock, self._deadline_passed)
@@ -142,6 +146,17 @@ class Driver:
 
     def retire(self, reason: str, force: bool = False) -> None:
         self.feed(RetireRequested(self.now(), reason, force))
+
+    def clock_advanced(self, seconds: float) -> None:
+        self.feed(ClockAdvanced(self.now(), seconds), late=True)
+
+    def crash(self, participant: str) -> bool:
+        """Kill one participant now; False, and nothing is done, when there is no such process."""
+        event = CrashProvoked(self.now(), participant)
+        if self.machine.refusal(event) is not None:
+            return False
+        self.feed(event, late=True)
+        return True
 
     def feed(self, event: Event, late: bool = False) -> None:
         """Apply an event and perform what follows from it. A `late` one is dropped if it is not possible any more."""
@@ -256,6 +271,11 @@ class Driver:
     def _launch(self, effect: do.Launch) -> None:
         if self.machine.phase is Phase.INVOKE:
             self.chronicle.init_repeated()
+        if effect.participant == RUNTIME:
+            failure = self._parts.owner.init_failure(self.function, self.id)
+            if failure is not None:
+                self.feed(InitFailureProvoked(self.now(), failure), late=True)
+                return
         self._spawn(self._run(effect.participant))
 
     async def _run(self, participant: str) -> None:
@@ -291,6 +311,8 @@ class Driver:
             self._exited(participant, process, early[0], generation)
         elif generation == self._generation:
             self._processes[participant] = process
+            if participant in self._doomed:
+                sandbox.signal(process.pid, signal.SIGKILL)
         else:
             sandbox.signal(process.pid, signal.SIGKILL)
 
@@ -306,8 +328,16 @@ class Driver:
         if process is not None and self.sandbox is not None:
             self.sandbox.signal(process.pid, signal.SIGKILL if effect.kill else signal.SIGTERM)
 
+    def _kill_process(self, effect: do.KillProcess) -> None:
+        process = self._processes.get(effect.participant)
+        if process is None or self.sandbox is None:
+            self._doomed.add(effect.participant)
+        else:
+            self.sandbox.signal(process.pid, signal.SIGKILL)
+
     def _terminate(self, _: do.Terminate) -> None:
         self._generation += 1
+        self._doomed.clear()
         self._spawn(self._kill())
 
     async def _kill(self) -> None:
@@ -353,11 +383,15 @@ class Driver:
         wall = self._clock.wall()
         if effect.participant == RUNTIME:
             self.last_used_wall = wall
-        deadline_ms = int((wall + effect.deadline - self._clock.monotonic()) * 1000)
+        deadline_ms = self._deadline_ms(effect.deadline)
         self._api.deliver(effect.participant, effect.invocation, deadline_ms)
 
+    def _deadline_ms(self, deadline: float) -> int:
+        """As guests are told: milliseconds since the epoch by their own clock."""
+        return int((self._clock.host_wall() + deadline - self._clock.monotonic()) * 1000)
+
     def _deliver_shutdown(self, effect: do.DeliverShutdown) -> None:
-        deadline_ms = int((self._clock.wall() + effect.deadline - self._clock.monotonic()) * 1000)
+        deadline_ms = self._deadline_ms(effect.deadline)
         self._api.deliver_shutdown(effect.participant, effect.reason, deadline_ms)
         self.chronicle.telemetry.flush()
 
@@ -456,6 +490,7 @@ _PERFORM: dict[type, Callable[[Driver, Any], None]] = {
     do.Thaw: Driver._thaw,
     do.LimitCpu: Driver._limit_cpu,
     do.SignalRuntime: Driver._signal_runtime,
+    do.KillProcess: Driver._kill_process,
     do.Terminate: Driver._terminate,
     do.Destroy: Driver._destroy,
     do.Announce: Driver._announce,

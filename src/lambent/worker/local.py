@@ -36,6 +36,7 @@ class LocalWorker:
         self._parts = Parts(clock, backend, runtimes, packages, logs, owner, network, peers, self._ended,
                             limit_bandwidth)
         self._clock = clock
+        clock.watch(self._clock_advanced)
         #: one for each environment that is not GONE or whose destruction is under way
         self._drivers: dict[int, Driver] = {}
         self._numbers: dict[str, int] = {}
@@ -68,6 +69,14 @@ class LocalWorker:
         if driver is not None:
             driver.retire(reason, force)
 
+    def crash(self, number: int, participant: str) -> bool:
+        driver = self._drivers.get(number)
+        return driver is not None and driver.crash(participant)
+
+    def _clock_advanced(self, seconds: float) -> None:
+        for driver in list(self._drivers.values()):
+            driver.clock_advanced(seconds)
+
     def _ended(self, driver: Driver) -> None:
         if self._drivers.pop(driver.number, None) is None:
             return
@@ -92,6 +101,7 @@ class LocalWorker:
         return {
             "id": driver.id,
             "function_name": driver.function.name,
+            "function_arn": driver.function.function_arn,
             "version": driver.function.version,
             "phase": driver.machine.phase.value,
             "frozen": sandbox.is_frozen() if sandbox is not None else False,
@@ -124,26 +134,35 @@ class LocalWorker:
         return False
 
     def find(self, environment_id: str) -> int | None:
-        return self._numbers.get(environment_id)
+        return self._numbers.get(self._whole(environment_id))
+
+    def _whole(self, environment_id: str) -> str:
+        """The number alone is one of this start."""
+        return f"{self._run}-{environment_id}" if environment_id.isdecimal() else environment_id
 
     def story(self, environment_id: str) -> dict[str, Any] | None:
-        if environment_id.isdecimal():  # the number alone: of this start
-            environment_id = f"{self._run}-{environment_id}"
+        environment_id = self._whole(environment_id)
         number = self._numbers.get(environment_id)
         return self._render(self._drivers[number]) if number is not None else self._past.get(environment_id)
 
+    def stories(self, function_arn: str) -> list[dict[str, Any]]:
+        living = [self._render(driver) for driver in self._drivers.values()
+                  if driver.function.function_arn == function_arn]  # fmt: skip
+        past = [story for story in self._past.values() if story["function_arn"] == function_arn]
+        return sorted((*past, *living), key=lambda story: int(story["id"].rpartition("-")[2]))
+
     def _render(self, driver: Driver) -> dict[str, Any]:
-        # Monotonic times of the journal become wall times by the clocks' present distance.
-        shift = self._clock.wall() - self._clock.monotonic()
-        steps = [
-            step | {"at": rfc3339(step["at"] + shift),
-                    "offset_ms": round((step["at"] + shift - driver.created_wall) * 1000, 3)}
-            for step in driver.machine.journal.steps()
-        ]  # fmt: skip
+        steps = []
+        for step in driver.machine.journal.steps():
+            wall_s = self._clock.wall_at(step["at"])
+            offset_ms = round((wall_s - driver.created_wall) * 1000, 3)
+            steps.append(step | {"at": rfc3339(wall_s), "offset_ms": offset_ms})
         return {
             "id": driver.id,
             "function_name": driver.function.name,
+            "function_arn": driver.function.function_arn,
             "version": driver.function.version,
+            "init_type": driver.machine.init_type,
             "log_group": driver.function.log_group,
             "log_stream": driver.chronicle.log_stream,
             "phase": driver.machine.phase.value,

@@ -73,4 +73,4 @@ def _keys(context: Context, account: str, form: Form, usual_s: int, longest_s: i
     letters = "".join(secrets.choice(string.ascii_uppercase) for _ in range(4))
     return {"AccessKeyId": key_id(account, letters), "SecretAccessKey": secrets.token_urlsafe(30),
             "SessionToken": secrets.token_urlsafe(64),
-            "Expiration": rfc3339(context.clock.wall() + seconds)}  # fmt: skip
+            "Expiration": rfc3339(context.clock.host_wall() + seconds)}  # fmt: skip
