@@ -148,11 +148,13 @@ async def test_other_services_are_named_in_one_clear_error(tmp_path: Path) -> No
                 ("iam", "list_users", {}), ("sns", "list_topics", {}), ("sqs", "list_queues", {}),
                 ("dynamodb", "list_tables", {}), ("s3", "list_objects_v2", {"Bucket": "bucket"}),
                 ("cloudformation", "list_stacks", {}), ("ec2", "describe_vpcs", {}), ("apigatewayv2", "get_apis", {}),
+                ("scheduler", "list_schedules", {}), ("xray", "get_groups", {}), ("ssm", "describe_parameters", {}),
             ):  # fmt: skip
                 client = plane.client(service)
                 code, status, message = refused(getattr(client, call), **params)
                 assert (code, status) == ("NotImplementedException", 501), (service, code)
                 assert service.removesuffix("v2") in message and "is not served by Lambent" in message
+                assert "<" not in message, "in another protocol than the service's"
                 client.close()
 
         await plane.drive(script)

@@ -11,19 +11,15 @@ from __future__ import annotations
 import asyncio
 import importlib
 import pkgutil
-import sys
-import traceback
-import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
-
-import msgspec
 
 from lambent.callers import KEPT, Caller, Callers, service_of, session_of
 from lambent.clock import Clock
 from lambent.control import operations, query, routes, validate
 from lambent.control.activation import Activation, Preparer
+from lambent.control.answers import Answers, report
 from lambent.control.capacity import Capacity
 from lambent.control.code import PREFIX, CodeLinks
 from lambent.control.collector import Collector
@@ -45,8 +41,9 @@ for _module in pkgutil.iter_modules(operations.__path__):
 
 #: Bodies above this are decoded in a thread: 50 MB of base64 would hold the event loop for a tenth of a second.
 _THREAD_BYTES = 256 * 1024
+#: Services whose requests come with paths and whose answers are XML; the others' are JSON.
+_SPEAK_XML = frozenset({"cloudfront", "route53", "s3"})
 _LOGS_TARGET = "Logs_20140328."
-_JSON11 = "application/x-amz-json-1.1"
 
 
 class ControlPlane:
@@ -57,13 +54,14 @@ class ControlPlane:
                  s3: S3Source | None = None) -> None:
         self._store = store
         self._packages = packages
-        self._activation = Activation(store, packages, preparer, _report)
-        self._collector = Collector(store.blobs, packages, _report)
+        self._activation = Activation(store, packages, preparer, report)
+        self._collector = Collector(store.blobs, packages, report)
         self._links = CodeLinks(clock, endpoint)
         provisioning = Provisioning(store, capacity)
         self._context = Context(store, packages, self._activation, self._links, clock, account, region, endpoint,
                                 capacity, provisioning, logs, s3)  # fmt: skip
         self._callers = Callers(account, region)
+        self._answers = Answers(clock)
         self._contexts: dict[Caller, Context] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -97,19 +95,21 @@ class ControlPlane:
             elif request.path == "/" and _is_query(request):
                 self._handle_query(request)
             elif request.path.startswith(PREFIX):
-                self._own(request, self._download(request), _fail)
+                self._own(request, self._download(request), self._answers.fail)
             else:
                 self._handle_operation(request)
         except Exception as error:
-            _fail(request, error)
+            self._answers.fail(request, error)
 
     def _handle_operation(self, request: Request) -> None:
         found = routes.find(request.method, request.path, request.query)
         if found is None:
             service = service_of(request.headers, request.query)
-            if service not in ("", "lambda"):
-                _fail_query(request, query.not_here(service))
+            if service in _SPEAK_XML:
+                self._answers.fail_query(request, query.not_here(service))
                 return
+            if service not in ("", "lambda"):
+                raise query.not_here(service)
             raise ApiError("UnknownOperationException", f"There is no operation at {request.method} {request.path}")
         operation, labels = found
         if request.oversize or len(request.body) > CREATE_REQUEST_BYTES:
@@ -119,17 +119,18 @@ class ControlPlane:
         if handler is None:
             raise not_served(f"The operation {operation.name}")
         if len(request.body) > _THREAD_BYTES:
-            self._own(request, self._decode_large(request, operation, labels, handler), _fail)
+            self._own(request, self._decode_large(request, operation, labels, handler), self._answers.fail)
             return
         params = validate.decode(operation, labels, request.query, request.headers, request.body)
-        self._run(request, handler, params, lambda answer: _succeed(request, operation.status, answer), _fail)
+        self._run(request, handler, params, lambda answer: self._answers.succeed(request, operation.status, answer),
+                  self._answers.fail)  # fmt: skip
 
     async def _decode_large(self, request: Request, operation: routes.Operation, labels: dict[str, str],
                             handler: Handler) -> None:
         params = await asyncio.to_thread(validate.decode, operation, labels, request.query, request.headers,
                                          request.body)  # fmt: skip
         answer = handler(self._context_of(request), params)
-        _succeed(request, operation.status, await answer if isinstance(answer, Coroutine) else answer)
+        self._answers.succeed(request, operation.status, await answer if isinstance(answer, Coroutine) else answer)
 
     def _handle_target(self, request: Request) -> None:
         try:
@@ -147,9 +148,10 @@ class ControlPlane:
                 raise not_served(f"The operation {name} of CloudWatch Logs")
             params = validate.decode_logs(name, request.body)
         except Exception as error:
-            _fail_target(request, error)
+            self._answers.fail_target(request, error)
             return
-        self._run(request, handler, params, lambda answer: _succeed_target(request, answer), _fail_target)
+        self._run(request, handler, params, lambda answer: self._answers.succeed_target(request, answer),
+                  self._answers.fail_target)  # fmt: skip
 
     def _handle_query(self, request: Request) -> None:
         try:
@@ -158,11 +160,12 @@ class ControlPlane:
             form = query.read_form(request.body, request.query)
             service, action, handler = query.find_query(form, service_of(request.headers, request.query))
         except Exception as error:
-            _fail_query(request, error)
+            self._answers.fail_query(request, error)
             return
         context = replace(self._context_of(request), session=session_of(request.headers, request.query))
-        self._run(request, handler, form, lambda answer: _succeed_query(request, service, action, answer), _fail_query,
-                  context)
+        self._run(request, handler, form,
+                  lambda answer: self._answers.succeed_query(request, service, action, answer),
+                  self._answers.fail_query, context)  # fmt: skip
 
     def _run(self, request: Request, handler: Handler, params: Any, succeed: Callable[[Answer], None],
              fail: Callable[[Request, BaseException], None], context: Context | None = None) -> None:
@@ -218,53 +221,7 @@ class ControlPlane:
         request.respond(200, content, (("ETag", f'"{sha256}"'),), "application/zip")
 
 
-def _succeed(request: Request, status: int, answer: Answer) -> None:
-    body = b"" if answer is None else msgspec.json.encode(answer)
-    request.respond(status, body, (("x-amzn-RequestId", str(uuid.uuid4())),))
-
-
-def _succeed_target(request: Request, answer: Answer) -> None:
-    request.respond(200, msgspec.json.encode(answer or {}), (("x-amzn-RequestId", str(uuid.uuid4())),), _JSON11)
-
-
 def _is_query(request: Request) -> bool:
     """Whether a request for the root speaks the query protocol."""
     form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
     return form or "Action=" in request.query
-
-
-def _succeed_query(request: Request, service: str, action: str, answer: Answer) -> None:
-    request.respond(200, query.rendered(service, action, answer), (("x-amzn-RequestId", str(uuid.uuid4())),), query.XML)
-
-
-def _fail_query(request: Request, error: BaseException) -> None:
-    known = _known(request, error)
-    bare = service_of(request.headers, request.query) == "s3"
-    headers = (("x-amzn-RequestId", str(uuid.uuid4())), ("x-amzn-ErrorType", known.code))
-    request.respond(known.status, query.rendered_error(known, bare=bare), headers, query.XML)
-
-
-def _fail(request: Request, error: BaseException) -> None:
-    known = _known(request, error)
-    headers = (("x-amzn-RequestId", str(uuid.uuid4())), ("x-amzn-ErrorType", known.code), *known.headers.items())
-    request.respond(known.status, msgspec.json.encode(known.body()), headers)
-
-
-def _fail_target(request: Request, error: BaseException) -> None:
-    known = _known(request, error)
-    body = {"__type": known.code, "message": known.message}
-    headers = (("x-amzn-RequestId", str(uuid.uuid4())), ("x-amzn-ErrorType", known.code))
-    request.respond(known.status, msgspec.json.encode(body), headers, _JSON11)
-
-
-def _known(request: Request, error: BaseException) -> ApiError:
-    if isinstance(error, ApiError):
-        return error
-    _report(f"{request.method} {request.path[:200]}", error)
-    return ApiError("ServiceException", "An internal error occurred; the server's log has it.")
-
-
-def _report(what: str, error: BaseException) -> None:
-    """Our fault, with its history."""
-    story = "".join(traceback.format_exception(error))
-    print(f"lambent: {what!a} failed unexpectedly: {story}", file=sys.stderr, flush=True)
