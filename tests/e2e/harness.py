@@ -56,7 +56,7 @@ class Function:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def package(self) -> bytes:
-        """The zip: `source` under the name that the runtime looks for, executable bits for `bootstrap`."""
+        """The zip: `source` under the name that the runtime looks for, executable bits for what is a program."""
         files = dict(self.files)
         if self.source:
             files.setdefault(_main_file(self.runtime), self.source)
@@ -64,7 +64,8 @@ class Function:
         with zipfile.ZipFile(buffer, "w") as archive:
             for name, content in files.items():
                 entry = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
-                entry.external_attr = (0o755 if name == "bootstrap" else 0o644) << 16
+                script = isinstance(content, str) and content.startswith("#!")
+                entry.external_attr = (0o755 if script or name == "bootstrap" else 0o644) << 16
                 archive.writestr(entry, content)
         return buffer.getvalue()
 

@@ -6,6 +6,7 @@ import io
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ done
 FUNCTIONS = (Function("extended", "def handler(event, context):\n    return context.aws_request_id\n"),)
 
 
-def layer(server: Server, name: str, files: dict[str, str], mode: int = 0o755) -> str:
+def layer(server: Server, name: str, files: Mapping[str, str | bytes], mode: int = 0o755) -> str:
     """Publish a layer of these files; the ARN of the version."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

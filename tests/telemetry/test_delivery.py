@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lambent.clock import Clock
-from lambent.core.subscription import Subscription
+from lambent.core.subscription import Api, Subscription
 from lambent.telemetry import delivery
 from lambent.telemetry.delivery import Subscriber
 from lambent.telemetry.events import Telemetry
@@ -229,3 +229,22 @@ async def test_lines_of_json_are_objects_for_the_newer_schema_only() -> None:
             seen = [event["record"] for event in await listener.next()]
             assert seen == [{"level": "INFO"} if name == "new" else '{"level":"INFO"}\n', "{no\n"]
         telemetry.clear()
+
+
+async def test_a_fault_and_an_end_are_told_to_the_logs_api_only() -> None:
+    """AWS's Rust library refuses a whole batch for an event that the Telemetry API's reference does not list."""
+    async with listening() as listener:
+        telemetry = Telemetry(Clock(), "Text")
+        telemetry.begin()
+        telemetry.emit({"time": "t", "type": "platform.fault", "record": "RequestId: 1 Process exited\n"})
+        telemetry.emit({"time": "t", "type": "platform.end", "record": {"requestId": "1"}})
+        telemetry.emit({"time": "t", "type": "platform.start", "record": {"requestId": "1", "version": "2"}})
+        told = {}
+        apis: list[tuple[Api, str]] = [("telemetry", "2022-12-13"), ("logs", "2020-08-15")]
+        for api, schema in apis:
+            asked = Subscription(api, schema, ("platform",), 1000, 262_144, 30.0, "HTTP", listener.port)
+            telemetry.subscribe(api, asked, listener.connect)
+            telemetry.flush()
+            told[api] = [event["type"] for event in await listener.next()]
+        telemetry.clear()
+    assert told == {"telemetry": ["platform.start"], "logs": ["platform.fault", "platform.end", "platform.start"]}

@@ -30,6 +30,8 @@ _LOGS_FIELDS: dict[str, tuple[str, ...]] = {
     "platform.extension": ("name", "state", "events"),
     "platform.logsSubscription": ("name", "state", "types"),
 }
+#: What nobody but the Logs API shows (fact sheet 4.3; decision 8 for the last one).
+_LOGS_ONLY = ("platform.end", "platform.logsSubscription", "platform.fault")
 _LOGS_SCHEMA_WITH_RUNTIME_DONE = "2021-03-18"
 #: From this one on a line of JSON is delivered as an object, if the function logs JSON.
 _SCHEMA_WITH_OBJECTS = "2022-12-13"
@@ -106,7 +108,7 @@ class Telemetry:
             subscriber.offer(msgspec.json.encode(shown))
 
     def _view(self, event: Event, schema: str) -> Event | None:
-        if event["type"] in ("platform.end", "platform.logsSubscription"):
+        if event["type"] in _LOGS_ONLY:
             return None
         record = event["record"]
         if self._objects and isinstance(record, str) and record[:1] == "{" and schema >= _SCHEMA_WITH_OBJECTS:

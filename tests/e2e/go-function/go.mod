@@ -1,0 +1,5 @@
+module go-function
+
+go 1.21
+
+require github.com/aws/aws-lambda-go v1.54.0
