@@ -8,6 +8,8 @@ from typing import Any
 
 from control_plane import Plane, refused, running
 
+from lambent.store.documents import Shelf
+
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": [
     {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]})  # fmt: skip
 BASIC = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
@@ -96,6 +98,14 @@ async def test_role_from_creation_to_deletion(tmp_path: Path) -> None:
             client.attach_role_policy(RoleName="r", PolicyArn=BASIC)
             attached = client.list_attached_role_policies(RoleName="r")["AttachedPolicies"]
             assert attached == [{"PolicyName": "AWSLambdaBasicExecutionRole", "PolicyArn": BASIC}]
+            client.update_role(RoleName="r", MaxSessionDuration=7200)
+            client.put_role_permissions_boundary(RoleName="r", PermissionsBoundary=BASIC)
+            bounded = client.get_role(RoleName="r")["Role"]
+            assert (bounded["MaxSessionDuration"], bounded["Description"]) == (7200, "<&>")
+            assert bounded["PermissionsBoundary"] == {"PermissionsBoundaryType": "Policy",
+                                                      "PermissionsBoundaryArn": BASIC}  # fmt: skip
+            client.delete_role_permissions_boundary(RoleName="r")
+            assert "PermissionsBoundary" not in client.get_role(RoleName="r")["Role"]
             client.tag_role(RoleName="r", Tags=[{"Key": "c", "Value": "d"}])
             client.untag_role(RoleName="r", TagKeys=["a"])
             assert client.list_role_tags(RoleName="r")["Tags"] == [{"Key": "c", "Value": "d"}]
@@ -136,6 +146,67 @@ async def test_roles_and_policies_that_are_refused(tmp_path: Path) -> None:
                                  (client.detach_role_policy, {"RoleName": "r", "PolicyArn": own}),
                                  (client.get_role_policy, {"RoleName": "r", "PolicyName": "x"})):  # fmt: skip
                 assert refused(call, **params)[:2] == ("NoSuchEntity", 404)
+
+        await plane.drive(script, "iam")
+
+
+async def test_policies_have_versions_and_tags(tmp_path: Path) -> None:
+    second = '{"Version": "2012-10-17", "Statement": []}'
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            arn = client.create_policy(PolicyName="p", PolicyDocument=TRUST)["Policy"]["Arn"]
+            added = {"PolicyArn": arn, "PolicyDocument": second}
+            made = client.create_policy_version(**added, SetAsDefault=True)["PolicyVersion"]
+            assert (made["VersionId"], made["IsDefaultVersion"]) == ("v2", True)
+            assert client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"] == "v2"
+            assert client.get_policy_version(PolicyArn=arn, VersionId="v2")["PolicyVersion"]["Document"] == (
+                json.loads(second))  # fmt: skip
+            client.create_policy_version(PolicyArn=arn, PolicyDocument=TRUST)
+            listed = client.list_policy_versions(PolicyArn=arn)["Versions"]
+            assert [(one["VersionId"], one["IsDefaultVersion"]) for one in listed] == [
+                ("v3", False), ("v2", True), ("v1", False)]  # fmt: skip
+            assert refused(client.delete_policy, PolicyArn=arn)[0] == "DeleteConflict"
+            assert refused(client.delete_policy_version, PolicyArn=arn, VersionId="v2") == (
+                "DeleteConflict", 409, "Cannot delete the default version of a policy.")  # fmt: skip
+            client.set_default_policy_version(PolicyArn=arn, VersionId="v3")
+            client.delete_policy_version(PolicyArn=arn, VersionId="v2")
+            for call in (client.get_policy_version, client.delete_policy_version, client.set_default_policy_version):
+                assert refused(call, PolicyArn=arn, VersionId="v2")[:2] == ("NoSuchEntity", 404)
+            for number in ("v4", "v5", "v6"):
+                made = client.create_policy_version(PolicyArn=arn, PolicyDocument=second)["PolicyVersion"]
+                assert made["VersionId"] == number, "numbers are not used again"
+            assert refused(client.create_policy_version, PolicyArn=arn, PolicyDocument=second)[:2] == (
+                "LimitExceeded", 409)  # fmt: skip
+            for number in ("v1", "v4", "v5", "v6"):
+                client.delete_policy_version(PolicyArn=arn, VersionId=number)
+            client.tag_policy(PolicyArn=arn, Tags=[{"Key": "a", "Value": "b"}, {"Key": "c", "Value": "d"}])
+            client.untag_policy(PolicyArn=arn, TagKeys=["a"])
+            assert client.list_policy_tags(PolicyArn=arn)["Tags"] == [{"Key": "c", "Value": "d"}]
+            client.create_role(RoleName="r", AssumeRolePolicyDocument=TRUST)
+            client.attach_role_policy(RoleName="r", PolicyArn=arn)
+            assert [one["RoleName"] for one in client.list_entities_for_policy(PolicyArn=arn)["PolicyRoles"]] == ["r"]
+            client.detach_role_policy(RoleName="r", PolicyArn=arn)
+            client.delete_policy(PolicyArn=arn)
+
+        await plane.drive(script, "iam")
+
+
+async def test_policy_of_an_older_data_directory_has_its_one_version(tmp_path: Path) -> None:
+    arn = "arn:aws:iam::000000000000:policy/old"
+    kept = {"PolicyName": "old", "PolicyId": "ANPA", "Arn": arn, "Path": "/", "DefaultVersionId": "v1",
+            "IsAttachable": True, "Description": "", "CreateDate": "2026-01-01T00:00:00.000Z",
+            "UpdateDate": "2026-01-01T00:00:00.000Z", "Tags": [], "Document": TRUST}  # fmt: skip
+    async with running(tmp_path) as plane:
+        shelf = Shelf("000000000000", "", "", "managed-policy")
+        await plane.store.change(lambda: plane.store.documents.save(shelf, arn, kept))
+
+        def script(client: Any) -> None:
+            assert client.get_policy_version(PolicyArn=arn, VersionId="v1")["PolicyVersion"]["Document"] == (
+                json.loads(TRUST))  # fmt: skip
+            client.create_policy_version(PolicyArn=arn, PolicyDocument=TRUST, SetAsDefault=True)
+            listed = client.list_policy_versions(PolicyArn=arn)["Versions"]
+            assert [one["VersionId"] for one in listed] == ["v2", "v1"]
 
         await plane.drive(script, "iam")
 

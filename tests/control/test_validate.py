@@ -54,6 +54,8 @@ START = "1 validation error detected: Value "
          "constraint: [Member must satisfy enum value set: [x86_64, arm64], Member must not be null]"),
         ({"Architectures": ["x86_64", "arm64"]}, "'[x86_64, arm64]' at 'architectures' failed to satisfy constraint: "
                                                  "Member must have length less than or equal to 1"),
+        ({"EphemeralStorage": {"Size": 10241}}, "'10241' at 'ephemeralStorage.size' failed to satisfy constraint: "
+                                                "Member must have value less than or equal to 10240"),
         ({"EphemeralStorage": {}}, "null at 'ephemeralStorage.size' failed to satisfy constraint: "
                                    "Member must not be null"),
         ({"FileSystemConfigs": [{"Arn": "x", "LocalMountPath": "/mnt/a"}]}, "'x' at 'fileSystemConfigs.1.member.arn' "

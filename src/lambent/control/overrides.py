@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from lambent.limits import EPHEMERAL_MIB_MAX, TIMEOUT_S_MAX
+
 #: Constraints of a shape that replace the model's; None removes one.
 SHAPES: dict[str, dict[str, Any]] = {
-    # The model has no maximum; quotas page: 900 seconds.
-    "Timeout": {"max": 900},
+    # The model's 5,400 s and 32,768 MB are for Managed Instances (fact sheet 9.4, 18.3).
+    "Timeout": {"max": TIMEOUT_S_MAX},
+    "EphemeralStorageSize": {"max": EPHEMERAL_MIB_MAX},
     # The order of the values in the recorded message (fact sheet 7).
     "InvokeMode": {"enum": ["RESPONSE_STREAM", "BUFFERED"]},
     "EventSourcePosition": {"enum": ["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"]},

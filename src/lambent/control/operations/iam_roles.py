@@ -32,15 +32,13 @@ MAX_TAGS = 50
 @query_operation("iam", "CreateRole")
 async def create_role(context: Context, form: Form) -> Result:
     name, path = checked_name(need(form, "RoleName"), "roleName"), checked_path(form)
-    text = form.get("MaxSessionDuration", "3600")
-    if not (text.isascii() and text.isdecimal() and 3600 <= int(text[:9]) <= 43_200):
-        raise QueryError("ValidationError", "MaxSessionDuration is 3600 to 43200.")
     arn = f"arn:aws:iam::{context.account}:role{path}{name}"
     role = {
         "Path": path, "RoleName": name, "RoleId": new_id("AROA"), "Arn": arn,
         "CreateDate": rfc3339(context.clock.wall()), "Description": form.get("Description", ""),
-        "MaxSessionDuration": int(text), "AssumeRolePolicyDocument": policy_text(form, "AssumeRolePolicyDocument"),
-        "Tags": _tagged([], pairs(form, "Tags")), "Policies": {}, "Attached": [],
+        "MaxSessionDuration": _session_s(form, 3600),
+        "AssumeRolePolicyDocument": policy_text(form, "AssumeRolePolicyDocument"),
+        "Tags": tagged([], pairs(form, "Tags")), "Policies": {}, "Attached": [], **_bounded(form),
     }  # fmt: skip
 
     def decide() -> Change[Document]:
@@ -61,7 +59,8 @@ def list_roles(context: Context, form: Form) -> Result:
     start = form.get("PathPrefix", "/")
     roles = [_shown(role) for _, role in context.store.documents.all(_shelf(context)) if role["Path"].startswith(start)]
     for role in roles:
-        role.pop("Tags", None)
+        for member in ("PermissionsBoundary", "Tags"):  # only GetRole has these (API reference)
+            role.pop(member, None)
     return {"Roles": roles, "IsTruncated": False}
 
 
@@ -80,9 +79,25 @@ async def delete_role(context: Context, form: Form) -> Result:
 
 @query_operation("iam", "UpdateRole")
 async def update_role(context: Context, form: Form) -> Result:
-    changes = {"Description": form["Description"]} if "Description" in form else {}
-    await _change(context, form, lambda role: changes)
+    def changes(role: Document) -> Mapping[str, Any]:
+        return {"Description": form.get("Description", role["Description"]),
+                "MaxSessionDuration": _session_s(form, role["MaxSessionDuration"])}  # fmt: skip
+
+    await _change(context, form, changes)
     return {}
+
+
+@query_operation("iam", "PutRolePermissionsBoundary")
+async def put_role_permissions_boundary(context: Context, form: Form) -> Result:
+    need(form, "PermissionsBoundary")
+    await _change(context, form, lambda role: _bounded(form))
+    return None
+
+
+@query_operation("iam", "DeleteRolePermissionsBoundary")
+async def delete_role_permissions_boundary(context: Context, form: Form) -> Result:
+    await _change(context, form, lambda role: {"PermissionsBoundary": ""})
+    return None
 
 
 @query_operation("iam", "UpdateAssumeRolePolicy")
@@ -169,7 +184,7 @@ def list_instance_profiles_for_role(context: Context, form: Form) -> Result:
 @query_operation("iam", "TagRole")
 async def tag_role(context: Context, form: Form) -> Result:
     added = pairs(form, "Tags")
-    await _change(context, form, lambda role: {"Tags": _tagged(role["Tags"], added)})
+    await _change(context, form, lambda role: {"Tags": tagged(role["Tags"], added)})
     return None
 
 
@@ -211,6 +226,14 @@ def policy_text(form: Form, member: str) -> str:
     raise QueryError("MalformedPolicyDocument", "Syntax errors in policy.")
 
 
+def tagged(before: list[dict[str, str]], added: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Tags after adding some; QueryError for too many."""
+    tags = {tag["Key"]: tag["Value"] for tag in [*before, *added]}
+    if len(tags) > MAX_TAGS:
+        raise QueryError("LimitExceeded", f"A role or a policy has at most {MAX_TAGS} tags.", 409)
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
 def new_id(kind: str) -> str:
     return kind + "".join(secrets.choice(_ALPHABET) for _ in range(17))
 
@@ -249,15 +272,26 @@ async def _change(context: Context, form: Form, change: Any) -> None:
     await context.store.change(decide)
 
 
+def _session_s(form: Form, usual_s: int) -> int:
+    """`MaxSessionDuration` in seconds, or what it is without one."""
+    text = form.get("MaxSessionDuration", str(usual_s))
+    if not (text.isascii() and text.isdecimal() and 3600 <= int(text[:9]) <= 43_200):
+        raise QueryError("ValidationError", "MaxSessionDuration is 3600 to 43200.")
+    return int(text)
+
+
+def _bounded(form: Form) -> dict[str, Any]:
+    """The member PermissionsBoundary of a role, if the request has one. It bounds nothing: no call is judged by it."""
+    arn = form.get("PermissionsBoundary", "")
+    if not arn:
+        return {}
+    if not _POLICY.fullmatch(arn):
+        raise QueryError("ValidationError", f"{arn} is not the ARN of a policy.")
+    return {"PermissionsBoundary": {"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": arn}}
+
+
 def _no_policy(name: str) -> QueryError:
     return QueryError("NoSuchEntity", f"The role policy with name {name} cannot be found.", 404)
-
-
-def _tagged(before: list[dict[str, str]], added: list[dict[str, str]]) -> list[dict[str, str]]:
-    tags = {tag["Key"]: tag["Value"] for tag in [*before, *added]}
-    if len(tags) > MAX_TAGS:
-        raise QueryError("LimitExceeded", f"A role has at most {MAX_TAGS} tags.", 409)
-    return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def _shown(role: Document) -> dict[str, Any]:
