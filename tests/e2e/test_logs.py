@@ -26,6 +26,11 @@ def handler(event, context):
         print(event["text"], end="")
     if "aside" in event:
         print(event["aside"], file=sys.stderr)
+    if "caught" in event:
+        try:
+            raise ValueError("boom")
+        except ValueError:
+            logging.getLogger().exception("two\\nlines")
     if "raise" in event:
         raise ValueError("boom")
     if "exit" in event:
@@ -40,6 +45,7 @@ console.log("at init");
 exports.handler = async (event) => {
   console.log("one", { two: 2 });
   console.error("three");
+  if (event.caught) console.error("two\\nlines", new Error("boom"));
   if (event.raise) throw new Error("boom");
 };
 """
@@ -72,12 +78,16 @@ COLD = "Init Duration: <ms>\t"
 PRINTED = "to stdout\n[WARNING]\t<time>\t<id>\tlogged\n"
 
 
+def pattern(shape: str, call: Call) -> str:
+    found = re.escape(shape).replace("<id>", call.request_id)
+    for mark, meaning in MARKS.items():
+        found = found.replace(mark, meaning)
+    return found
+
+
 def expect(text: str, shape: str, call: Call) -> None:
     """The whole of the text is this shape."""
-    pattern = re.escape(shape).replace("<id>", call.request_id)
-    for mark, meaning in MARKS.items():
-        pattern = pattern.replace(mark, meaning)
-    assert re.fullmatch(pattern, text), text
+    assert re.fullmatch(pattern(shape, call), text), text
 
 
 def fresh(server: Server, name: str) -> None:
@@ -179,6 +189,18 @@ def test_every_line_is_an_event(server: Server) -> None:
     call = server.invoke("py", {"text": "one\ntwo\n\nh\u00e4\u2603\n", "aside": "to stderr"})
     assert "\none\ntwo\n\nh\u00e4\u2603\n" in call.log
     assert "\nto stderr\n" in call.log
+
+
+@pytest.mark.parametrize(("name", "first", "last"), [
+    ("py", "[ERROR]\t<time>\t<id>\ttwo\nlines\nTraceback (most recent call last):\n", "\nValueError: boom\n"),
+    ("js", "<time>\t<id>\tERROR\ttwo\nlines Error: boom\n    at ", ")\n")])
+def test_a_record_of_several_lines_is_one_event(server: Server, name: str, first: str, last: str) -> None:
+    call = server.invoke(name, {"caught": 1})
+    server.idle(call.environment)
+    pages = server.logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
+    [event] = [event["message"] for page in pages for event in page["events"] if "boom" in event["message"]
+               and call.request_id in event["message"]]  # fmt: skip
+    assert re.match(pattern(first, call), event) and event.endswith(last) and len(event.splitlines()) >= 5, event
 
 
 def test_a_failing_init_is_in_the_tail_of_every_call(server: Server) -> None:

@@ -33,7 +33,7 @@ def main() -> None:
     sys.path[:] = [entry for entry in found[3:] if entry != runtime] + [runtime]
     gc.disable()  # nothing of what follows becomes garbage, and looking for it takes a millisecond
     # Before the official package, since it chooses how that talks.
-    from lambent_client import SocketClient  # type: ignore[import-not-found]
+    from lambent_client import SocketClient, keep_records_whole  # type: ignore[import-not-found]
 
     from awslambdaric import bootstrap  # type: ignore[import-not-found] # isort: skip
 
@@ -48,6 +48,7 @@ def main() -> None:
     for folder in found[:3]:
         if os.path.isdir(folder):
             site.addsitedir(folder)  # for the .pth files of packages
+    keep_records_whole(bootstrap.StandardLogSink)
     bootstrap.run(environ["_HANDLER"], SocketClient(environ["AWS_LAMBDA_RUNTIME_API"]))
 
 

@@ -24,6 +24,19 @@ API = "/2018-06-01/runtime/invocation/"
 MAX_CAUSE = 64 * 1024
 
 
+def keep_records_whole(sink: type) -> None:
+    """Let the official package's log `sink` write a record as one line, so that it is one event of the log.
+
+    On AWS a frame around the record does that. Here a carriage return stands for a line break inside of it, as the
+    package itself has it for the errors of handlers.
+    """
+
+    def log(_self: object, message: str, frame_type: object = None) -> None:
+        sys.stdout.write(message.removesuffix("\n").replace("\n", "\r") + "\n")
+
+    sink.log = log  # type: ignore[attr-defined]
+
+
 class SocketClient(LambdaRuntimeClient):  # type: ignore[misc]
     """What `awslambdaric.bootstrap.run` needs, over a socket of our own."""
 
