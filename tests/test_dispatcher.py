@@ -25,6 +25,7 @@ class FakeWorker:
 
     def __init__(self, owner: Dispatcher) -> None:
         self.owner = owner
+        self.short = False
         self.told: list[tuple[Any, ...]] = []
         self.invocations: dict[int, Invocation] = {}
         self.alive: set[int] = set()
@@ -79,6 +80,9 @@ class FakeWorker:
 
     def memory(self) -> tuple[int, bool] | None:
         return self.used_bytes, False
+
+    def expect_shortage(self, short: bool) -> None:
+        self.short = short
 
     async def prepare(self, function: FunctionVersion) -> FunctionVersion:
         return function
@@ -225,6 +229,10 @@ async def test_memory_is_measured_and_the_least_useful_idle_environment_goes(mon
         made.worker.serve(1)
         made.worker.used_bytes = 11 * RESERVE_BYTES
         await until(lambda: ("retire", 1, "memory") in made.worker.told)
+        assert made.worker.short
+        made.worker.used_bytes = 7 * RESERVE_BYTES
+        made.dispatcher.memory_grew()
+        assert not made.worker.short
         made.worker.end(1)
         await until(lambda: made.dispatcher._measuring is None)  # nothing to measure, no timer
 

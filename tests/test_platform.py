@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from lambent.http1 import Request
-from lambent.platform import Listener, make_token, memory_budget, said_at_start
+from lambent.platform import Listener, make_token, memory_budget, memory_marks, said_at_start
 
 GET = b"GET /at-once HTTP/1.1\r\nHost: x\r\n\r\n"
 WAIT = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -121,6 +121,14 @@ def test_token_is_made_once_and_only_for_the_servers_user(tmp_path: Path) -> Non
 def test_memory_budget_is_what_was_set_or_a_share_of_the_host() -> None:
     assert memory_budget(256) == 256 * 1024 * 1024
     assert memory_budget(0) > 0
+
+
+@pytest.mark.parametrize(("cap_gib", "headroom_mib"), [(0.5, 64), (4, 512), (20, 512)])
+def test_idle_environments_go_before_the_cap_is_reached(cap_gib: float, headroom_mib: int) -> None:
+    cap = int(cap_gib * 1024**3)
+    budget, marks = memory_marks(cap)
+    assert cap - budget == headroom_mib * 1024**2
+    assert marks == sorted(marks) and budget in marks and marks[0] < budget < marks[-1] < cap
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,10 @@ class Dispatcher:
         else:
             tell()
 
+    def memory_grew(self) -> None:
+        """All environments together have come near to what they may use: who is idle makes room for who is not."""
+        self._measure_now()
+
     async def stop(self, drain_s: float) -> None:
         """Refuse new invocations, give what runs `drain_s`, then end every environment."""
         self._feed(machine.StopRequested(self._clock.platform()))
@@ -306,6 +310,7 @@ class Dispatcher:
         if measured is not None:
             used_bytes, refused = measured
             self._feed(machine.MemoryMeasured(self._clock.platform(), used_bytes, refused))
+            self.worker.expect_shortage(self.scheduler.is_short())
 
 
 _PERFORM: dict[type, Callable[[Dispatcher, Any], None]] = {

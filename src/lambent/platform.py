@@ -47,6 +47,8 @@ CONNECTIONS = 4096
 #: us, but room for several of the largest requests, which have 70 MB.
 BODIES_BYTES = 1024 * 1024 * 1024
 BODIES_BYTES_AT_LEAST = 256 * 1024 * 1024
+#: The part of the environments' memory that only those may use that work: at most this, and at most an eighth.
+MEMORY_HEADROOM_BYTES = 512 * 1024 * 1024
 
 
 def serve(settings: Settings) -> int:
@@ -98,13 +100,15 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
     stack.push_async_callback(runtimes.stop)
     packages = PackageStore(settings.data_dir, store.blobs)
 
+    budget, marks = memory_marks(memory_budget(settings.memory_mib))
     scheduler = Scheduler(account_limit=settings.concurrency, keep_alive=Fixed(settings.keep_alive_s),
-                          max_age_s=settings.max_age_s, memory_budget_bytes=memory_budget(settings.memory_mib))
+                          max_age_s=settings.max_age_s, memory_budget_bytes=budget)
     dispatcher = Dispatcher(scheduler, clock)
     worker = LocalWorker(clock=clock, backend=backend, runtimes=runtimes, packages=packages, logs=logs,
                          owner=dispatcher, network=settings.network,
                          limit_bandwidth=settings.stream_bandwidth == "aws")
     dispatcher.use(worker)
+    backend.watch_memory(marks, dispatcher.memory_grew)
     store.functions.watch(dispatcher.function_changed)
     stack.push_async_callback(dispatcher.stop, settings.drain_s)
 
@@ -188,6 +192,17 @@ def memory_budget(memory_mib: int) -> int:
     if memory_mib:
         return memory_mib * 1024 * 1024
     return int(host_memory() * 0.8)
+
+
+def memory_marks(cap_bytes: int) -> tuple[int, list[int]]:
+    """From which use on idle environments go, and where on the way to the cap it is measured at once.
+
+    What lies between is what working ones can take while idle ones end. One core fills a GiB in a second (measured), so
+    this can be too little; then the kernel ends somebody, an idle one if there is any (`Worker.expect_shortage`).
+    """
+    headroom = min(cap_bytes // 8, MEMORY_HEADROOM_BYTES)
+    budget = cap_bytes - headroom
+    return budget, [budget * 3 // 4, budget, budget + headroom // 2]
 
 
 def host_memory() -> int:

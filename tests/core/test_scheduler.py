@@ -181,6 +181,18 @@ def test_memory_over_the_budget_retires_the_longest_idle_first() -> None:
     assert (retired.number, retired.reason) == (first, "memory")
 
 
+def test_environment_that_leaves_for_memory_counts_until_it_is_gone() -> None:
+    """It takes a moment until its memory is free: nobody else has to go for the same bytes."""
+    made = scheduler(budget=10 * RESERVE_BYTES)
+    first, second = started(made, 0.0, "r1"), started(made, 0.0, "r2")
+    feed(made, EnvironmentIdle(1.0, first), EnvironmentIdle(2.0, second))
+    assert isinstance(one(feed(made, MemoryMeasured(3.0, 10 * RESERVE_BYTES + 1))), Retire)
+    assert feed(made, MemoryMeasured(3.1, 11 * RESERVE_BYTES)) == []
+    feed(made, EnvironmentGone(3.2, first))
+    retired = one(feed(made, MemoryMeasured(3.3, 11 * RESERVE_BYTES)))
+    assert isinstance(retired, Retire) and retired.number == second
+
+
 def test_reserve_is_held_only_while_an_environment_is_initialised() -> None:
     made = scheduler(budget=2 * RESERVE_BYTES)
     numbers = []

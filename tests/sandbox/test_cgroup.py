@@ -174,7 +174,7 @@ def test_a_server_inside_its_delegated_group_moves_aside_and_back(
     root = tmp_path / "v2"
     root.mkdir()
     inside = {"server"}
-    real_write = cgroup._write
+    real_write = cgroup.write
 
     def write(path: Path, text: str) -> None:
         if path == root / "cgroup.subtree_control" and text.startswith("+") and inside:
@@ -183,7 +183,7 @@ def test_a_server_inside_its_delegated_group_moves_aside_and_back(
             (inside.add if path.parent == root else inside.discard)("server")
         real_write(path, text)
 
-    monkeypatch.setattr(cgroup, "_write", write)
+    monkeypatch.setattr(cgroup, "write", write)
     groups = cgroup.Groups("i", cgroup.Layout({}, root, frozenset({"memory", "cpu", "pids"})), 1 << 30)
     groups.prepare()
     assert groups.layout.missing() == [] and not inside

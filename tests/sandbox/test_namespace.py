@@ -35,6 +35,7 @@ from sandbox.arena import (
 
 ROOT, ROOT_PYTHON, ROOTLESS = ARENAS[1:]
 BUSY = "while :; do :; done"
+KEEPS = "import time; x = b'x' * (80 << 20); print('kept', flush=True); time.sleep(100)"
 MIB = 1024 * 1024
 
 needs_groups = pytest.mark.skipif(
@@ -81,6 +82,41 @@ def test_the_cap_of_all_environments_is_counted_when_it_refuses() -> None:
 
 
 @needs_groups
+@needs_groups
+def test_an_expendable_sandbox_is_ended_before_one_that_needs_its_memory() -> None:
+    async def scenario(stage: Stage) -> None:
+        idle, busy = await stage.create(memory_mib=512), await stage.create(memory_mib=512)
+        keeps = await start(idle, PYTHON, "-c", KEEPS)
+        assert await keeps.line() == "kept"
+        idle.freeze()
+        idle.expendable(True)
+        status, out = await python(busy, "x = b'x' * (150 << 20); print('done')")
+        assert (status, out) == (ExitStatus(code=0), "done\n")
+        assert (await keeps.end())[0] == ExitStatus(signal=9, oom=True)
+        assert stage.backend.memory_events() >= 1
+        for sandbox in (idle, busy):
+            await sandbox.destroy("test")
+
+    ROOT.play(scenario, memory_cap_bytes=200 * MIB)
+
+
+@needs_groups
+def test_growth_past_a_mark_is_told() -> None:
+    async def scenario(stage: Stage) -> None:
+        grown: list[int | None] = []
+        stage.backend.watch_memory([64 * MIB], lambda: grown.append(stage.backend.memory_bytes()))
+        sandbox = await stage.create(memory_mib=512)
+        assert await output(sandbox, "echo small") == "small\n" and grown == []
+        status, _ = await python(sandbox, "x = b'x' * (100 << 20)")
+        assert status == ExitStatus(code=0)
+        assert await eventually(lambda: bool(grown))
+        await sandbox.destroy("test")
+
+    if cgroup.detect_here().v1.get("memory") is None:
+        pytest.skip("needs control groups of version 1 for memory, which tell of growth")
+    ROOT.play(scenario)
+
+
 def test_a_small_function_fills_400_mib_of_tmp() -> None:
     async def scenario(stage: Stage) -> None:
         sandbox = await stage.create(memory_mib=128)

@@ -179,6 +179,9 @@ class FakeSandbox:
     def limit_cpu(self, limited: bool) -> None:
         self._called("limit_cpu")
 
+    def expendable(self, expendable: bool) -> None:
+        self._called("expendable" if expendable else "precious")
+
     def signal(self, pid: int, signum: int) -> None:
         if pid in self._tasks:
             self.signals.append(signum)

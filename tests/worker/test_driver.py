@@ -101,6 +101,18 @@ async def stillborn(api: Api) -> ExitStatus:
 # Serving
 
 
+async def test_whoever_is_idle_while_memory_is_short_may_be_ended_first() -> None:
+    async with stage() as made:
+        await made.serve("r1")
+        made.driver.memory_is_short()
+        made.driver.memory_is_short()
+        await made.serve("r2")
+        assert made.sandbox.log[3:] == ["freeze", "expendable", "precious", "thaw", "memory_peak", "freeze"]
+        made.driver._parts.short_of_memory = True
+        await made.serve("r3")
+        assert made.sandbox.log[9:] == ["thaw", "memory_peak", "freeze", "expendable"]
+
+
 async def test_cold_then_warm_invocation_in_the_same_process() -> None:
     async with stage() as made:
         await made.serve("r1", "r2")

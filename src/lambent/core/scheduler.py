@@ -204,7 +204,7 @@ class Scheduler:
         self._last_number = 0
         self._measured_bytes = 0
         self._starting = 0  #: members that are being initialised, of which a measurement has not seen everything
-        self._leaving = 0  #: members retired for memory since the last measurement
+        self._leaving: set[int] = set()  #: members retired for memory that still have it
         #: (time, number): at most one entry for each member; read lazily, an early one is pushed back
         self._timers: list[tuple[float, int]] = []
         self._timer_at = float("inf")
@@ -347,6 +347,7 @@ class Scheduler:
 
     def _environment_gone(self, event: EnvironmentGone) -> None:
         member = self.members.pop(event.number)
+        self._leaving.discard(event.number)
         fleet = member.fleet
         self._is_up(member)
         fleet.settling.discard(member.number)
@@ -499,7 +500,6 @@ class Scheduler:
 
     def _memory_measured(self, event: MemoryMeasured) -> None:
         self._measured_bytes = event.used_bytes
-        self._leaving = 0
         if event.refused:
             self._retire_least_useful()
         self._make_room(0)
@@ -508,10 +508,14 @@ class Scheduler:
         """Whether one more environment might be too much as far as is known: a reason to measure anew."""
         return not self._has_room(RESERVE_BYTES)
 
+    def is_short(self) -> bool:
+        """Whether so much is used that an environment that works could take the rest before anybody is retired."""
+        return not self._has_room((self.memory_budget_bytes or 0) // 4)
+
     def _has_room(self, wanted_bytes: int) -> bool:
         if self.memory_budget_bytes is None:
             return True
-        expected = self._measured_bytes + (self._starting - self._leaving) * RESERVE_BYTES
+        expected = self._measured_bytes + (self._starting - len(self._leaving)) * RESERVE_BYTES
         return expected + wanted_bytes <= self.memory_budget_bytes
 
     def _make_room(self, wanted_bytes: int) -> bool:
@@ -522,7 +526,6 @@ class Scheduler:
         while not self._has_room(wanted_bytes):
             if not self._retire_least_useful():
                 return False
-            self._leaving += 1
         return True
 
     def _retire_least_useful(self) -> bool:
@@ -531,6 +534,7 @@ class Scheduler:
         if least is None:
             return False
         self._retire(least, "memory")
+        self._leaving.add(least.number)
         return True
 
     # What must hold after every event

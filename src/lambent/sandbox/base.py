@@ -11,7 +11,7 @@ After `destroy` began, or once the sandbox died by itself, `run` raises SandboxE
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -117,6 +117,10 @@ class Sandbox(Protocol):
         """True: the share that the memory size buys; False (at first): the host's cores, as in Init."""
         ...
 
+    def expendable(self, expendable: bool) -> None:
+        """True: when all environments together are out of memory, the kernel ends these guests before others."""
+        ...
+
     def signal(self, pid: int, signum: int) -> None:
         """Signal one process that `run` started, by its host pid. Nothing happens if it is gone."""
         ...
@@ -162,7 +166,13 @@ class SandboxBackend(Protocol):
         ...
 
     def memory_bytes(self) -> int | None:
-        """What all environments together are charged now; None when it cannot be told."""
+        """What all environments together use now, without what the kernel takes back first; None: unknown."""
+        ...
+
+    def watch_memory(self, marks: Sequence[int], on_grown: Callable[[], None]) -> None:
+        """Call `on_grown` from the event loop as soon as use passes one of these numbers of bytes, if the kernel tells,
+        or memory was refused. To be called once, before the first `create`. It may also be called when use falls.
+        """
         ...
 
     async def stop(self) -> None:

@@ -20,7 +20,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lambent.core.model import ExitStatus
@@ -134,6 +134,9 @@ class ProcessSandbox:
     def limit_cpu(self, limited: bool) -> None:
         """There is no CPU limit here."""
 
+    def expendable(self, expendable: bool) -> None:
+        """There is no limit of memory here, and so nobody to be ended first."""
+
     def signal(self, pid: int, signum: int) -> None:
         if pid in self._running and not self.dead:
             _send(pid, signum)
@@ -221,6 +224,9 @@ class ProcessBackend:
 
     def memory_bytes(self) -> int | None:
         return None
+
+    def watch_memory(self, marks: Sequence[int], on_grown: Callable[[], None]) -> None:
+        """Memory is not counted here."""
 
     async def stop(self) -> None:
         with contextlib.suppress(OSError):

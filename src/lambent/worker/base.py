@@ -104,6 +104,10 @@ class Worker(Protocol):
         """Bytes charged to all environments, and whether one was refused memory since the last call; None: unknown."""
         ...
 
+    def expect_shortage(self, short: bool) -> None:
+        """Whether all environments together are close to what they may use."""
+        ...
+
     async def prepare(self, function: FunctionVersion) -> FunctionVersion:
         """Unpack the code and make the runtime ready, or raise PreparationFailed."""
         ...

@@ -93,6 +93,7 @@ class Driver:
         self._doomed: set[str] = set()  #: to be killed as soon as they are there
         self._inbox: deque[tuple[Event, bool]] = deque()
         self._stepping = False
+        self._offered = False  #: to the kernel, as the first to end when memory is short
         self._alarm = Alarm(self._loop, self._clock, self._deadline_passed)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -421,12 +422,26 @@ class Driver:
         if self.chronicle.telemetry.active:
             self.chronicle.telemetry.pause()
         self.sandbox.freeze()
+        if self._parts.short_of_memory:
+            self._offer(True)
 
     def _thaw(self, _: do.Thaw) -> None:
         assert self.sandbox is not None
+        if self._offered:
+            self._offer(False)
         self.sandbox.thaw()
         if self.chronicle.telemetry.active:
             self.chronicle.telemetry.resume()
+
+    def memory_is_short(self) -> None:
+        """Whoever is idle goes before those that work, should the kernel have to end somebody."""
+        if self.machine.frozen and not self._offered:
+            self._offer(True)
+
+    def _offer(self, offered: bool) -> None:
+        assert self.sandbox is not None
+        self.sandbox.expendable(offered)
+        self._offered = offered
 
     def _limit_cpu(self, effect: do.LimitCpu) -> None:
         assert self.sandbox is not None

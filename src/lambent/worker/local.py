@@ -180,6 +180,12 @@ class LocalWorker:
         self._refused_before = refused
         return used, grown
 
+    def expect_shortage(self, short: bool) -> None:
+        if short and not self._parts.short_of_memory:
+            for driver in self._drivers.values():
+                driver.memory_is_short()
+        self._parts.short_of_memory = short
+
     # Before and after
 
     async def prepare(self, function: FunctionVersion) -> FunctionVersion:

@@ -40,6 +40,7 @@ class Parts:
     peers: PeerLookup | None
     ended: Callable[[Driver], None]
     limit_bandwidth: bool = False  #: of streamed responses, as AWS does
+    short_of_memory: bool = False  #: all environments together are close to what they may use
 
     async def create_sandbox(self, environment_id: str, function: FunctionVersion,
                              on_death: Callable[[str], None]) -> Sandbox:

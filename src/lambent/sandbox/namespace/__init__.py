@@ -2,9 +2,9 @@
 
 The package by file: `plan` (what is isolated, pure), `init.c` and `init.py` (process 1, which carries it out),
 `launcher` and `first` (the platform's ends of them), `sandbox` (the contract), `mounts` and `guest_view` (what of
-the host is shown, and what is shown instead), `seccomp` and `syscalls` (the filter), `layout` and `cgroup` (limits,
-freezer, figures), `tmp_images` (/tmp), `users` (host ids), `build` (compiles process 1). This file puts a sandbox
-together, all or nothing, and says which limits this host cannot give.
+the host is shown, and what is shown instead), `seccomp` and `syscalls` (the filter), `layout`, `cgroup` and
+`memory_watch` (limits, freezer, figures), `tmp_images` (/tmp), `users` (host ids), `build` (compiles process 1). This
+file puts a sandbox together, all or nothing, and says which limits this host cannot give.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import shutil
 import socket
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lambent.sandbox.base import SandboxError, SandboxSpec
@@ -239,6 +239,10 @@ class NamespaceBackend:
 
     def memory_events(self) -> int | None:
         return self._groups.refusals() if self._groups else None
+
+    def watch_memory(self, marks: Sequence[int], on_grown: Callable[[], None]) -> None:
+        if self._groups is not None and self._groups.watch is not None:
+            self._groups.watch.call_at(marks, on_grown)
 
     def memory_bytes(self) -> int | None:
         return self._groups.memory_bytes() if self._groups else None

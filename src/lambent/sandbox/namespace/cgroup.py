@@ -25,9 +25,10 @@ from lambent.sandbox.base import SandboxError
 from lambent.sandbox.namespace.layout import CONTROLLERS as _CONTROLLERS
 from lambent.sandbox.namespace.layout import Layout, detect, detect_here
 from lambent.sandbox.namespace.layout import read as _read
+from lambent.sandbox.namespace.memory_watch import MemoryWatch
 
 __all__ = ["PERIOD_US", "Group", "Groups", "Layout", "cpu_quota_us", "detect", "detect_here", "memory_settings",
-           "quota_value"]  # fmt: skip
+           "quota_value", "write"]  # fmt: skip
 
 PERIOD_US = 20_000  #: of the CPU quota, as AWS's (records 4c)
 
@@ -77,8 +78,7 @@ class Groups:
         self.layout = layout
         self._cap_bytes = memory_cap_bytes
         self._aside: Path | None = None  #: where the server moved, so that v2 controllers could be enabled
-        self._refusals = 0
-        self._refusal_fd = -1  #: v1: an eventfd that counts allocations refused by the cap itself
+        self.watch: MemoryWatch | None = None  #: v1 only
         self.v1_memory = "memory" in layout.v1
         self.v1_cpu = "cpu" in layout.v1
 
@@ -110,7 +110,7 @@ class Groups:
             memory = self.folder("memory")
             if memory is not None:
                 _set_all(memory, memory_settings(self.v1_memory, self._cap_bytes))
-                self._watch_refusals(memory)
+                self.watch = MemoryWatch(memory) if self.v1_memory else None
         except OSError as error:
             self.remove()
             raise SandboxError(f"cannot prepare control groups: {error.filename}: {error.strerror}") from error
@@ -129,7 +129,7 @@ class Groups:
             try:
                 self._aside = top / f"{self._name}-server"
                 self._aside.mkdir(exist_ok=True)
-                _write(self._aside / "cgroup.procs", str(os.getpid()))
+                write(self._aside / "cgroup.procs", str(os.getpid()))
                 self._enable(top)
             except OSError:
                 self._come_back()
@@ -141,9 +141,9 @@ class Groups:
         if top is not None and aside is not None:
             for name in self.layout.unified_controllers:
                 with contextlib.suppress(OSError):
-                    _write(top / "cgroup.subtree_control", "-" + name)
+                    write(top / "cgroup.subtree_control", "-" + name)
             with contextlib.suppress(OSError):
-                _write(top / "cgroup.procs", str(os.getpid()))
+                write(top / "cgroup.procs", str(os.getpid()))
                 aside.rmdir()
 
     def _enable(self, folder: Path | None) -> None:
@@ -152,33 +152,23 @@ class Groups:
             active = _read(folder / "cgroup.subtree_control").split()
             lacking = [name for name in wanted if name not in active]
             if lacking:
-                _write(folder / "cgroup.subtree_control", " ".join("+" + name for name in lacking))
-
-    def _watch_refusals(self, memory: Path) -> None:
-        if not self.v1_memory or not hasattr(os, "eventfd"):
-            return
-        with contextlib.suppress(OSError), open(memory / "memory.oom_control", "rb") as control:
-            event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            try:
-                _write(memory / "cgroup.event_control", f"{event_fd} {control.fileno()}")
-            except OSError:
-                os.close(event_fd)
-                raise
-            self._refusal_fd = event_fd
+                write(folder / "cgroup.subtree_control", " ".join("+" + name for name in lacking))
 
     def refusals(self) -> int | None:
         """Allocations refused because of the cap, since `prepare`."""
-        if self._refusal_fd >= 0:
-            with contextlib.suppress(BlockingIOError):
-                self._refusals += os.eventfd_read(self._refusal_fd)
-            return self._refusals
+        if self.watch is not None:
+            return self.watch.refusals()
         memory = self.folder("memory")
-        return None if memory is None or self.v1_memory else _field(_read(memory / "memory.events.local"), "oom")
+        return None if memory is None else _field(_read(memory / "memory.events.local"), "oom")
 
     def memory_bytes(self) -> int | None:
+        """What is charged, less the pages of files that nobody used lately: the kernel takes those back first."""
         memory = self.folder("memory")
         text = _read(memory / (_V1 if self.v1_memory else _V2).memory_now) if memory else ""
-        return int(text) if text.strip() else None
+        if memory is None or not text.strip():
+            return None
+        unused = _field(_read(memory / "memory.stat"), "total_inactive_file" if self.v1_memory else "inactive_file")
+        return max(0, int(text) - (unused or 0))
 
     def remove_leftovers(self) -> None:
         """End the processes of groups below our parents, then remove these groups."""
@@ -189,9 +179,9 @@ class Groups:
                     child.rmdir()
 
     def remove(self) -> None:
-        if self._refusal_fd >= 0:
-            os.close(self._refusal_fd)
-            self._refusal_fd = -1
+        if self.watch is not None:
+            self.watch.close()
+            self.watch = None
         for path in self.folders():
             with contextlib.suppress(OSError):
                 path.rmdir()
@@ -229,9 +219,9 @@ class Group:
         if memory is not None:
             _set_all(memory, memory_settings(self._groups.v1_memory, memory_mib * 1024 * 1024))
         if cpu is not None and self._groups.v1_cpu:
-            _write(cpu / "cpu.cfs_period_us", str(PERIOD_US))
+            write(cpu / "cpu.cfs_period_us", str(PERIOD_US))
         if pids is not None:
-            _write(pids / "pids.max", str(limits.PROCESSES))
+            write(pids / "pids.max", str(limits.PROCESSES))
 
     def _find(self) -> None:
         """Where each figure stands, and descriptors for the two that every invocation needs."""
@@ -291,7 +281,7 @@ class Group:
         path = self._paths.get("quota")
         if path is not None:
             with contextlib.suppress(FileNotFoundError):  # a kernel without quotas
-                _write(path, quota_value(self._groups.v1_cpu, self._quota_us if limited else None))
+                write(path, quota_value(self._groups.v1_cpu, self._quota_us if limited else None))
 
     def memory_now(self) -> int | None:
         return self._number("memory_now")
@@ -349,7 +339,7 @@ def _empty(folder: Path) -> None:
     for name, value in (("cgroup.kill", "1"), ("cgroup.freeze", "0"), ("freezer.state", "THAWED")):
         if (folder / name).exists():
             with contextlib.suppress(OSError):
-                _write(folder / name, value)
+                write(folder / name, value)
     for pid in _pids(folder):
         with contextlib.suppress(OSError):
             fd = os.pidfd_open(pid)
@@ -373,12 +363,12 @@ def _pids(folder: Path) -> list[int]:
 def _set_all(folder: Path, settings: Iterable[tuple[str, str]]) -> None:
     for name, value in settings:
         if not name.startswith("?"):
-            _write(folder / name, value)
+            write(folder / name, value)
         elif (folder / name[1:]).exists():
-            _write(folder / name[1:], value)
+            write(folder / name[1:], value)
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """One write(2), as control files want it. Raises OSError with the path."""
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:

@@ -18,7 +18,7 @@ from pathlib import Path
 from lambent.core.model import ExitStatus
 from lambent.sandbox import proctable
 from lambent.sandbox.base import Places, Process, ProcessSpec, SandboxError, Usage
-from lambent.sandbox.namespace.cgroup import Group
+from lambent.sandbox.namespace import cgroup
 from lambent.sandbox.namespace.first import FirstProcess
 from lambent.sandbox.namespace.tmp_images import TmpMount
 
@@ -30,7 +30,7 @@ DESTROY_WAIT_S = 5.0
 class Holdings:
     """What a sandbox has taken from the host so far. Filled during creation, emptied by `give_back`."""
 
-    group: Group | None = None
+    group: cgroup.Group | None = None
     tmp: TmpMount | None = None
     socket: socket.socket | None = None
     guest_uid: int | None = None
@@ -148,6 +148,14 @@ class NamespaceSandbox:
                 self.holdings.group.limit_cpu(limited)
             except OSError as error:
                 raise SandboxError(f"cannot limit the CPU of {self.id}: {error.strerror}") from error
+
+    def expendable(self, expendable: bool) -> None:
+        group = self.holdings.group
+        if self.dead or group is None:
+            return
+        for pid in group.pids():
+            with contextlib.suppress(OSError):  # it has just ended
+                cgroup.write(Path(f"/proc/{pid}/oom_score_adj"), "1000" if expendable else "0")
 
     def signal(self, pid: int, signum: int) -> None:
         if not self.dead:
