@@ -75,7 +75,8 @@ _SETTINGS: dict[str, tuple[str, str]] = {
     "Tags": ("works", ""),
     "Timeout": ("works", ""),
     "TracingConfig": ("stored", "trace headers are handed on, nothing is sampled"),
-    "VpcConfig": ("stored", "environments have the network of the server's setting; the VpcId is made up"),
+    "VpcConfig": ("stored", "environments have the network of the server's setting; the VpcId is made up; idle for "
+                  "14 days (`--inactive-after-days`), the function is Inactive until it is called"),
 }
 
 _HEAD = """# Operations of the Lambda API

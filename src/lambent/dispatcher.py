@@ -17,6 +17,7 @@ from lambent.clock import Clock
 from lambent.core import chaos, outcomes
 from lambent.core import scheduler as machine
 from lambent.core.chaos import Chaos
+from lambent.core.fleet import FleetKey
 from lambent.core.model import FunctionVersion, Invocation, Outcome
 from lambent.core.scheduler import Scheduler
 from lambent.names import LATEST
@@ -28,6 +29,8 @@ OnOutcome = Callable[[Outcome, Served | None], None]
 #: Called when a streamed response begins, at most once and before OnOutcome: content type (empty when the runtime named
 #: none), where it is served, the guest's end. Returns what takes the bytes.
 OnStream = Callable[[str, Served, Source], Sink]
+#: Function ARN, version, number of an environment, and whether it is made now or gone.
+EnvironmentWatcher = Callable[[str, str, int, bool], None]
 #: How often memory is measured while environments exist. The kernel tells of refusals only by a counter.
 MEASURE_S = 1.0
 #: How long the server's end waits for environments that are told to end at once: longer than any shutdown or
@@ -56,6 +59,7 @@ class Dispatcher:
         self._retired: list[machine.Retire] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._measuring: asyncio.TimerHandle | None = None
+        self._environment_watchers: list[EnvironmentWatcher] = []
         self._quiet = asyncio.Event()
         self._quiet.set()
 
@@ -116,6 +120,10 @@ class Dispatcher:
     def provision_status(self, function: FunctionVersion) -> tuple[int, int, int, str]:
         """Environments wanted, allocated and available, and why an Init failed (empty when none did)."""
         return self.scheduler.provision(function.fleet)
+
+    def watch_environments(self, callback: EnvironmentWatcher) -> None:
+        """Call this when an environment is made, and when it is gone."""
+        self._environment_watchers.append(callback)
 
     @property
     def account_limit(self) -> int:
@@ -209,6 +217,9 @@ class Dispatcher:
         return fails.failure if isinstance(fails, chaos.FailInit) else None
 
     def gone(self, number: int) -> None:
+        member = self.scheduler.members.get(number)
+        if member is not None:
+            self._tell(member.fleet.key, number, made=False)
         self._feed(machine.EnvironmentGone(self._clock.platform(), number))
         if self._leaving:
             self._tell_of_gone(number)
@@ -220,6 +231,11 @@ class Dispatcher:
             if not left:
                 self._leaving.remove(entry)
                 tell()
+
+    def _tell(self, fleet: FleetKey, number: int, *, made: bool) -> None:
+        arn, version, _ = fleet
+        for watcher in self._environment_watchers:
+            watcher(arn, version, number, made)
 
     # Events in, effects out
 
@@ -260,10 +276,12 @@ class Dispatcher:
         self.worker.assign(effect.number, effect.invocation)
 
     def _start(self, effect: machine.Start) -> None:
+        self._tell(effect.invocation.function.fleet, effect.number, made=True)
         self.worker.start(effect.number, effect.invocation)
         self._keep_measuring()
 
     def _provision(self, effect: machine.Provision) -> None:
+        self._tell(effect.function.fleet, effect.number, made=True)
         self.worker.provision(effect.number, effect.function)
         self._keep_measuring()
 

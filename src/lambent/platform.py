@@ -113,7 +113,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
     stack.push_async_callback(dispatcher.stop, settings.drain_s)
 
     control = ControlPlane(store, packages, worker, clock, account=settings.account, region=settings.region,
-                           endpoint=lambda: url, capacity=dispatcher, logs=logs, s3=s3_source(settings, clock))
+                           endpoint=lambda: url, capacity=dispatcher, logs=logs, s3=s3_source(settings, clock),
+                           inactive_after_s=settings.inactive_after_days * 86_400)
     await control.start()
     stack.push_async_callback(control.stop)
 

@@ -112,6 +112,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("keep_alive_s", float, 600.0, "seconds an idle environment is kept", minimum=0),
     Setting("max_age_s", float, 14_400.0,
             "seconds after which an environment is recycled, less up to a tenth", minimum=1),
+    Setting("inactive_after_days", float, 14.0,
+            "days without use after which a function in a VPC becomes Inactive, as on AWS; 0: never", minimum=0),
     Setting("concurrency", int, 1000, "concurrent executions of each account, in each region", minimum=1),
     Setting("memory_mib", int, 0, "memory of all environments together; 0 takes 80 % of the host's", minimum=0),
     Setting("drain_s", float, 5.0, "seconds that running invocations get when the server stops", minimum=0),
@@ -140,6 +142,7 @@ class Settings:
     region: str
     keep_alive_s: float
     max_age_s: float
+    inactive_after_days: float
     concurrency: int
     memory_mib: int
     drain_s: float

@@ -58,6 +58,10 @@ class RecordedCapacity:
     def __init__(self) -> None:
         self.reserved: dict[str, int | None] = {}
         self.wanted: dict[tuple[str, str, str], int] = {}
+        self.environment_watchers: list[Callable[[str, str, int, bool], None]] = []
+
+    def watch_environments(self, callback: Callable[[str, str, int, bool], None]) -> None:
+        self.environment_watchers.append(callback)
 
     def reserve(self, function_arn: str, concurrency: int | None) -> None:
         self.reserved[function_arn] = concurrency
@@ -117,8 +121,8 @@ class Plane:
 
 
 @asynccontextmanager
-async def running(data_dir: Path, preparer: GatedPreparer | None = None, s3: S3Source | None = None
-                  ) -> AsyncIterator[Plane]:
+async def running(data_dir: Path, preparer: GatedPreparer | None = None, s3: S3Source | None = None,
+                  inactive_after_s: float = 0.0) -> AsyncIterator[Plane]:
     loop = asyncio.get_running_loop()
     clock = Clock()
     store = Store.open(data_dir)
@@ -126,7 +130,8 @@ async def running(data_dir: Path, preparer: GatedPreparer | None = None, s3: S3S
     preparer = preparer or GatedPreparer()
     capacity = RecordedCapacity()
     app = ControlPlane(store, packages, preparer, clock, account="000000000000", region="us-east-1",
-                       endpoint=lambda: plane.endpoint, capacity=capacity, s3=s3)  # fmt: skip
+                       endpoint=lambda: plane.endpoint, capacity=capacity, s3=s3,
+                       inactive_after_s=inactive_after_s)  # fmt: skip
     plane = Plane(store, packages, preparer, clock, app, capacity)
     connections: set[Connection] = set()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -256,7 +257,7 @@ def test_reserved_concurrency_is_a_ceiling_and_a_guarantee() -> None:
 
 
 @pytest.mark.parametrize("elsewhere", [{"account": "111111111111"}, {"region": "eu-west-1"}])
-def test_each_account_and_region_has_concurrency_of_its_own(elsewhere: dict[str, str]) -> None:
+def test_each_account_and_region_has_concurrency_of_its_own(elsewhere: dict[str, Any]) -> None:
     made = scheduler(limit=2)
     feed(made, ReservationChanged(0.0, ARN, 1))
     started(made, 0.0, "r1")

@@ -101,7 +101,9 @@ class Activation:
 def _succeeded(serving: FunctionVersion) -> Callable[[Version], Version]:
     def settle(version: Version) -> Version:
         configuration = {name: value for name, value in version.configuration.items() if name not in _REASONS}
-        configuration |= {"State": "Active", "LastUpdateStatus": "Successful", "RevisionId": str(uuid.uuid4())}
+        configuration |= {"State": "Active", "LastUpdateStatus": "Successful"}
+        if not _is_restored(version):  # then nothing of it has changed
+            configuration["RevisionId"] = str(uuid.uuid4())
         snap_start = configuration["SnapStart"]
         if version.version != LATEST and snap_start["ApplyOn"] == "PublishedVersions":
             configuration["SnapStart"] = {**snap_start, "OptimizationStatus": "On"}  # recorded; fact sheet 11
@@ -112,13 +114,21 @@ def _succeeded(serving: FunctionVersion) -> Callable[[Version], Version]:
 
 def _failed(code: str, reason: str) -> Callable[[Version], Version]:
     def settle(version: Version) -> Version:
+        if _is_restored(version):
+            inactive = {"State": "Inactive", "StateReason": reason, "StateReasonCode": code}
+            return replace(version, configuration={**version.configuration, **inactive})
         configuration = {**version.configuration, "LastUpdateStatus": "Failed", "LastUpdateStatusReason": reason,
                          "LastUpdateStatusReasonCode": code, "RevisionId": str(uuid.uuid4())}  # fmt: skip
-        if configuration["State"] != "Active":
+        if configuration["State"] not in ("Active", "Inactive"):
             configuration |= {"State": "Failed", "StateReason": reason, "StateReasonCode": code}
         return replace(version, configuration=configuration)
 
     return settle
+
+
+def _is_restored(version: Version) -> bool:
+    """Whether it comes back from Inactive (`control/inactivity.py`), where it returns to if that fails."""
+    return version.configuration.get("StateReasonCode") == "Restoring"
 
 
 _REASONS = frozenset({"StateReason", "StateReasonCode", "LastUpdateStatusReason", "LastUpdateStatusReasonCode"})

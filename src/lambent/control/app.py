@@ -24,6 +24,7 @@ from lambent.control.capacity import Capacity
 from lambent.control.code import PREFIX, CodeLinks
 from lambent.control.collector import Collector
 from lambent.control.context import LOGS, OPERATIONS, Answer, Context, Handler, not_served
+from lambent.control.inactivity import Inactivity
 from lambent.control.model import LOGS_OPERATIONS
 from lambent.control.operations import concurrency
 from lambent.control.provisioning import Provisioning
@@ -51,11 +52,12 @@ class ControlPlane:
 
     def __init__(self, store: Store, packages: PackageStore, preparer: Preparer, clock: Clock, *, account: str,
                  region: str, endpoint: Callable[[], str], capacity: Capacity, logs: LogStores | None = None,
-                 s3: S3Source | None = None) -> None:
+                 s3: S3Source | None = None, inactive_after_s: float = 0.0) -> None:
         self._store = store
         self._packages = packages
         self._activation = Activation(store, packages, preparer, report)
         self._collector = Collector(store.blobs, packages, report)
+        self._inactivity = Inactivity(store, self._activation, capacity, clock, inactive_after_s, report)
         self._links = CodeLinks(clock, endpoint)
         provisioning = Provisioning(store, capacity)
         self._context = Context(store, packages, self._activation, self._links, clock, account, region, endpoint,
@@ -72,6 +74,7 @@ class ControlPlane:
         concurrency.restore_reservations(self._context)
         self._context.provisioning.restore()
         self._store.functions.watch(self._refresh_provisioning)
+        self._inactivity.start()
 
     def _refresh_provisioning(self, arn: str, version: str, serving: FunctionVersion | None) -> None:
         _, _, _, region, account, _, name = arn.split(":")
@@ -83,6 +86,7 @@ class ControlPlane:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._inactivity.stop()
         await self._activation.stop()
         await self._collector.stop()
         await self._packages.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from lambent.core.model import FunctionVersion
@@ -25,4 +26,8 @@ class Capacity(Protocol):
 
     def provision_status(self, function: FunctionVersion) -> tuple[int, int, int, str]:
         """Environments wanted, allocated and available, and why an Init failed (empty when none did)."""
+        ...
+
+    def watch_environments(self, callback: Callable[[str, str, int, bool], None]) -> None:
+        """Call `callback(function_arn, version, number, made)` when an environment is made (True) or gone (False)."""
         ...

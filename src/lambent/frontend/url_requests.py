@@ -67,7 +67,7 @@ class FunctionUrls:
         try:
             return self._functions.route(url.function_arn, None, Caller(url.account, url.region))
         except ApiError as error:
-            return "pending" if error.status == 409 else "forbidden"
+            return "pending" if error.status in (409, 502) else "forbidden"  # 502: Inactive, and restored from now on
 
     def _invoke(self, request: Request, url: FunctionUrl, route: Route, request_id: str) -> None:
         trace_id = self._invoking.trace_id(request.headers)

@@ -18,7 +18,7 @@ import msgspec
 
 from lambent.callers import Caller
 from lambent.core.model import FunctionVersion
-from lambent.errors import conflict, not_found
+from lambent.errors import ApiError, conflict, not_found
 from lambent.names import LATEST, FunctionName, function_arn, parse_function
 from lambent.store.references import References, names_of
 from lambent.store.writer import Change, Statement
@@ -113,7 +113,7 @@ class Route(NamedTuple):
 class FunctionTable:
     """Every function by (account, region, name). Holds in `references` what their versions need."""
 
-    __slots__ = ("_default", "_functions", "_names", "_references", "_routes", "_watchers")
+    __slots__ = ("_default", "_functions", "_inactive_called", "_names", "_references", "_routes", "_watchers")
 
     def __init__(self, account: str, region: str, references: References | None = None) -> None:
         self._references = references if references is not None else References()
@@ -122,6 +122,7 @@ class FunctionTable:
         self._names: list[Key] = []  #: the keys of `_functions`, sorted
         self._routes: dict[tuple[str, str | None, Caller | None], Route] = {}
         self._watchers: list[Watcher] = []
+        self._inactive_called: Callable[[Key, str], None] = lambda _key, _version: None
 
     def __len__(self) -> int:
         return len(self._functions)
@@ -141,8 +142,8 @@ class FunctionTable:
     def resolve(self, raw_name: str, qualifier: str | None = None, caller: Caller | None = None) -> FunctionVersion:
         """What an invocation of this name runs now. Microseconds when the same words were used before.
 
-        Raises ApiError: 404 for a function that is not there, 409 for one that is Pending or Failed, and what
-        `parse_function` raises. While an update runs, the version before it is returned.
+        Raises ApiError: 404 for a function that is not there, 409 for one that is Pending or Failed, 502 for one that
+        is Inactive, and what `parse_function` raises. While an update runs, the version before it is returned.
         """
         return self.route(raw_name, qualifier, caller).function
 
@@ -163,11 +164,28 @@ class FunctionTable:
         version = function.find(named.qualifier) if function is not None else None
         if function is None or version is None:
             raise not_found(f"Function not found: {named.arn}:{named.qualifier or LATEST}")
+        self._wake_inactive(function, version, named.qualifier)
         state = version.configuration["State"]
         if version.serving is None or state != "Active":
             raise conflict("The operation cannot be performed at this time. "
                            f"The function is currently in the following state: {state}")  # fmt: skip
         return Route(version.serving, named.qualified_arn, _others(function, named.qualifier))
+
+    def _wake_inactive(self, function: Function, version: Version, qualifier: str | None) -> None:
+        """Say that what was called is Inactive; ApiError when it is the version itself, and not just one of an
+        alias's others."""
+        alias = function.aliases.get(qualifier) if qualifier is not None else None
+        for number in (version.version, *(alias.weights if alias is not None else ())):
+            if function.versions[number].configuration["State"] == "Inactive":
+                self._inactive_called(function.key, number)
+        if version.configuration["State"] == "Inactive":
+            # In the model's words for this error: nothing else of it was recorded.
+            raise ApiError("ResourceNotReadyException", "The function is inactive and its VPC connection is no longer "
+                           "available. Wait for the VPC connection to reestablish and try again.")  # fmt: skip
+
+    def when_inactive_is_called(self, callback: Callable[[Key, str], None]) -> None:
+        """Call `callback(key, version)` when somebody asks for a version in the state Inactive."""
+        self._inactive_called = callback
 
     def watch(self, callback: Watcher) -> None:
         """Call `callback(function_arn, version, serving)` on the event loop when invocations of a version get something
