@@ -196,6 +196,26 @@ class Client:
         """Needs the token. Raises ApiError 401 or 403 without the right one."""
         self._call("POST", f"/_lambent/environments/{quote(environment, safe='')}/retire")
 
+    def function_story(self, name: str) -> dict[str, Any]:
+        """The stories of all environments of a function that are known, and the throttles that it was made to meet."""
+        return self._object("GET", f"/_lambent/functions/{quote(name, safe='')}/story")
+
+    def chaos(self) -> dict[str, Any]:
+        """What is armed, what was provoked lately, and platform time."""
+        return self._object("GET", "/_lambent/chaos")
+
+    def provoke(self, what: str, **members: Any) -> dict[str, Any]:
+        """`recycle`, `crash`, `advance`, `init-failures` or `throttles`, as `frontend.chaos` has them. Needs the token.
+
+        Members that are None are left out.
+        """
+        body = {name: value for name, value in members.items() if value is not None}
+        return self._object("POST", f"/_lambent/chaos/{what}", body)
+
+    def clear_chaos(self, function: str | None = None) -> dict[str, Any]:
+        """Disarm everything, or what is armed for one function. Needs the token."""
+        return _as_object(self._call("DELETE", "/_lambent/chaos", query={"function": function} if function else None))
+
     # HTTP
 
     def request(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: bytes = b"",

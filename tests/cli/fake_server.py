@@ -31,6 +31,11 @@ class FakeServer:
         self.urls: dict[str, str] = {}
         self.environments: list[dict[str, Any]] = []
         self.stories: dict[str, dict[str, Any]] = {}
+        self.function_stories: dict[str, dict[str, Any]] = {}
+        self.time = ""  #: platform time; a server of long ago does not say it
+        self.chaos: dict[str, Any] = {"time": "2026-11-21T14:00:00.000Z", "offset_s": 18000.0, "armed": [],
+                                      "provoked": []}  # fmt: skip
+        self.provoked: tuple[int, dict[str, Any]] = (200, {})  #: status and answer of whatever is provoked
         self.logs: dict[str, list[dict[str, Any]]] = {}
         self.answer: tuple[int, dict[str, str], bytes] = (200, {}, b'{"hello": "Ada"}')
         self.log_tail = "START RequestId: 1\nhello from the handler\n" + REPORT
@@ -148,6 +153,8 @@ class _Handler(BaseHTTPRequestHandler):
         match self.command, parts:
             case "GET", ["_lambent", *rest]:
                 return self._management(rest)
+            case "POST" | "DELETE", ["_lambent", "chaos", *_]:
+                return self._provoke()
             case "POST", ["_lambent", "environments", environment_id, "retire"]:
                 return self._retire(environment_id)
             case "POST", [""]:
@@ -161,12 +168,24 @@ class _Handler(BaseHTTPRequestHandler):
     def _management(self, rest: list[str]) -> tuple[int, dict[str, str], bytes]:
         match rest:
             case ["health"]:
-                return _json(200, {"status": "ok", "version": "0.1.0", "sandbox": "namespace", "instance": "00c0ffee"})
+                return _json(200, {"status": "ok", "version": "0.1.0", "sandbox": "namespace", "instance": "00c0ffee",
+                                   "time": self.fake.time})  # fmt: skip
+            case ["chaos"]:
+                return _json(200, self.fake.chaos)
+            case ["functions", name, "story"] if name in self.fake.function_stories:
+                return _json(200, self.fake.function_stories[name])
             case ["environments"]:
                 return _json(200, {"environments": self.fake.environments})
             case ["environments", environment_id, "story"] if environment_id in self.fake.stories:
                 return _json(200, self.fake.stories[environment_id])
         return _error(404, "ResourceNotFoundException", f"no such environment: {rest[1] if len(rest) > 1 else ''}")
+
+    def _provoke(self) -> tuple[int, dict[str, str], bytes]:
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return _error(401, "HTTP 401", "This needs a token.")
+        status, answer = self.fake.provoked
+        return _error(status, "InvalidParameterValueException", answer["message"]) if status >= 400 else _json(
+            status, answer)
 
     def _retire(self, environment_id: str) -> tuple[int, dict[str, str], bytes]:
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":

@@ -35,6 +35,12 @@ def test_ps_is_a_table_for_people(lambent: Lambent, server: FakeServer) -> None:
     assert busy.split() == ["77770002", "hello:$LATEST", "invoke", "no", "3m12s", "-", "0", "-"]
 
 
+def test_ages_are_in_platform_time(lambent: Lambent, server: FakeServer) -> None:
+    server.time = ago(hours=-5)
+    server.add_environment("3f9a0001", created_at=ago(hours=-4, minutes=-50), last_used_at=ago(hours=-4, minutes=-55))
+    assert lambent("ps").out.splitlines()[1].split()[4:6] == ["10m00s", "5m00s"]
+
+
 def test_ps_without_environments(lambent: Lambent, server: FakeServer) -> None:
     ran = lambent("ps")
     assert (ran.code, ran.out) == (0, "")

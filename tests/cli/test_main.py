@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 
 import pytest
+import typer
 
 from lambent import __version__
 from lambent.cli import exits
@@ -55,7 +56,8 @@ def test_each_command_has_help_with_an_example(lambent: Lambent, name: str) -> N
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_summary_is_the_first_line_of_the_docstring(name: str) -> None:
     module, summary = COMMANDS[name]
-    documented = inspect.getdoc(getattr(import_module(f"lambent.cli.{module}"), name))
+    found = getattr(import_module(f"lambent.cli.{module}"), name)
+    documented = found.info.help if isinstance(found, typer.Typer) else inspect.getdoc(found)
     assert documented is not None and documented.splitlines()[0] == summary
 
 

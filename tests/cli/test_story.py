@@ -10,7 +10,7 @@ import pytest
 from lambent.cli.story import EFFECTS, EVENTS, words
 from lambent.core import effects as core_effects
 from lambent.core import events as core_events
-from lambent.core.events import ProcessExited, RetireRequested
+from lambent.core.events import ClockAdvanced, CrashProvoked, InitFailureProvoked, ProcessExited, RetireRequested
 from lambent.core.journal import describe
 from lambent.core.model import ExitStatus
 
@@ -106,6 +106,19 @@ def test_an_environment_that_nobody_knows_exits_4(lambent: Lambent, server: Fake
     assert "no environment beef is known; lambent ps lists" in ran.err
 
 
+def test_the_name_of_a_function_tells_all_of_its_environments_and_what_met_none(
+    lambent: Lambent, server: FakeServer
+) -> None:
+    throttled = {"at": "2026-11-21T09:00:00.000Z", "request_id": RID, "how": "CallerRateLimitExceeded"}
+    told = {"function_arn": "arn:f", "throttled": [throttled], "environments": [STORY, STORY | {"id": "3f9a0002"}]}
+    server.function_stories["hello"] = told
+    out = lambent("story", "hello").out
+    assert out.startswith("throttled arn:f, which met no environment (provoked)")
+    assert "0a1b2c3d CallerRateLimitExceeded" in " ".join(out.split())
+    assert out.index("environment 3f9a0001 of") < out.index("environment 3f9a0002 of")
+    assert json.loads(lambent("story", "hello", "--json").out) == told
+
+
 def test_a_story_whose_beginning_was_dropped_says_so(lambent: Lambent, server: FakeServer) -> None:
     server.stories["3f9a0001"] = STORY | {"steps": STORY["steps"][1:], "invocations": []}
     ran = lambent("story", "3f9a0001")
@@ -132,6 +145,9 @@ def test_every_event_and_effect_of_the_machine_has_its_words() -> None:
         (describe(ProcessExited(0.0, ExitStatus(signal=9))), "runtime ended: signal 9"),
         (describe(ProcessExited(0.0, ExitStatus(signal=9, oom=True))), "runtime ended: out of memory"),
         (describe(RetireRequested(0.0, "idle", force=True)), "retire: idle"),
+        (describe(ClockAdvanced(0.0, 18_000.0)), "platform time moved on by 18000.0 s (provoked)"),
+        (describe(InitFailureProvoked(0.0, "timeout")), "Init made to fail: timeout (provoked)"),
+        (describe(CrashProvoked(0.0, "agent")), "crash of agent (provoked)"),
         ("SomethingNew(count=3)", "something new count=3"),
         ("SomethingNew", "something new"),
         ("SomethingNew()", "something new"),

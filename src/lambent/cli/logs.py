@@ -23,9 +23,6 @@ POLL_S = 0.5
 #: Lines of different environments may arrive out of order by this much (logs are written in batches).
 OVERLAP_MS = 5_000
 
-_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
 
 def logs(
     name: FunctionName,
@@ -58,9 +55,9 @@ def logs(
 
 
 def _start_ms(since: str, now_s: float) -> int:
-    ago = _AGO.fullmatch(since)
-    if ago:
-        return max(0, int((now_s - float(ago[1]) * _SECONDS[ago[2]]) * 1000))
+    ago_s = show.seconds(since)
+    if ago_s is not None:
+        return max(0, int((now_s - ago_s) * 1000))
     try:
         moment = datetime.fromisoformat(since)
     except ValueError:

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ps": ("environments", "List the execution environments."),
     "story": ("story", "Tell the life of one execution environment."),
     "retire": ("environments", "End an execution environment."),
+    "chaos": ("chaos", "Provoke what cannot be waited for."),
     "env": ("env", "Print the exports that point AWS tools at this server."),
     "doctor": ("doctor", "Tell what this machine can isolate, freeze and limit."),
 }
@@ -50,8 +51,11 @@ class LazyGroup(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"lambent.cli.{COMMANDS[cmd_name][0]}")
+        found = getattr(module, cmd_name)
+        if isinstance(found, typer.Typer):  # a group of commands
+            return typer.main.get_command(found)
         app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-        app.command(cmd_name)(getattr(module, cmd_name))
+        app.command(cmd_name)(found)
         return typer.main.get_command(app)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

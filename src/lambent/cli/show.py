@@ -16,6 +16,8 @@ from typing import Any
 #: Control characters but tab and newline, and colours, which do no harm.
 _CONTROLS = re.compile(r"(\x1b\[[0-9;]*m)|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
 
 def plain(text: str) -> str:
     """Text that cannot move the cursor, set a title or hide what follows."""
@@ -89,6 +91,13 @@ def duration(seconds: float) -> str:
     if whole < 86_400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86_400}d{whole % 86_400 // 3600:02d}h"
+
+
+def seconds(text: str) -> float | None:
+    """The length of `30s`, `10m`, `5h`, `1d` or `1h30m`; None for anything else."""
+    if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text, re.ASCII):
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
 
 
 def epoch(rfc3339: str) -> float:

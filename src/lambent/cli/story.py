@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from lambent.cli import show
-from lambent.cli.options import AsJson, Endpoint, EnvironmentId, connect, environment_id, no_such_environment
+from lambent.cli.exits import API_ERROR, Stop
+from lambent.cli.options import AsJson, Endpoint, connect, environment_id
+from lambent.client import Client
 from lambent.errors import ApiError
 
 #: What happened, in words; `{field}` is the event's own.
@@ -76,27 +80,63 @@ _SEPARATOR = re.compile(
 _EXIT = re.compile(r"ExitStatus\(code=(\w+), signal=(\w+), oom=(\w+)\)")
 _UUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 
+EnvironmentOrFunction = Annotated[
+    str, typer.Argument(metavar="ENV", help="an environment: its id, the start of it, or the number at its end; "
+                        "or the name of a function", show_default=False)
+]  # fmt: skip
 
-def story(environment: EnvironmentId, endpoint: Endpoint = None, as_json: AsJson = False) -> None:
+
+def story(environment: EnvironmentOrFunction, endpoint: Endpoint = None, as_json: AsJson = False) -> None:
     """Tell the life of one execution environment.
 
     A timeline of what happened and what was done, then its invocations with durations and cost. Environments that
-    ended recently have a story too; --json has every detail.
+    ended recently have a story too; --json has every detail. The name of a function tells the stories of all of its
+    environments.
 
     \b
     Examples:
       lambent ps
       lambent story 7
+      lambent story hello
     """
     with connect(endpoint) as client:
-        try:
-            told = client.story(environment_id(client, environment))
-        except ApiError as error:
-            raise no_such_environment(error, environment) from None
+        told = _told(client, environment)
     if as_json:
         show.data(told)
+    elif "environments" in told:
+        _tell_function(told)
     else:
         tell(told)
+
+
+def _told(client: Client, given: str) -> dict[str, Any]:
+    """The story of an environment, or else of a function. Raises Stop when there is neither."""
+    try:
+        return client.story(environment_id(client, given))
+    except ApiError as error:
+        if error.status != 404:
+            raise
+    try:
+        return client.function_story(given)
+    except ApiError as error:
+        if error.status not in (400, 404):
+            raise
+        raise Stop(f"no environment {given} is known; lambent ps lists those that live (nor is it a function)",
+                   API_ERROR) from None  # fmt: skip
+
+
+def _tell_function(told: dict[str, Any]) -> None:
+    if told.get("throttled"):
+        print(f"throttled {told['function_arn']}, which met no environment (provoked)\n")
+        rows = [(row["at"], _UUID.sub(r"\1", row["request_id"]), row["how"]) for row in told["throttled"]]
+        show.table(("AT", "INVOCATION", "REASON"), rows)
+        print()
+    for count, story in enumerate(told["environments"]):
+        if count:
+            print()
+        tell(story)
+    if not told["environments"]:
+        show.note(f"{told['function_arn']} has had no environment; an invocation makes one")
 
 
 def tell(told: dict[str, Any]) -> None:
