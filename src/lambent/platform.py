@@ -106,7 +106,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
     dispatcher = Dispatcher(scheduler, clock)
     worker = LocalWorker(clock=clock, backend=backend, runtimes=runtimes, packages=packages, logs=logs,
                          owner=dispatcher, network=settings.network,
-                         limit_bandwidth=settings.stream_bandwidth == "aws")
+                         limit_bandwidth=settings.stream_bandwidth == "aws", most_blanks=settings.blanks,
+                         memory_budget_bytes=memory_budget(settings.memory_mib))
     dispatcher.use(worker)
     backend.watch_memory(marks, dispatcher.memory_grew)
     store.functions.watch(dispatcher.function_changed)
@@ -125,7 +126,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
              "account": settings.account, "region": settings.region, "pid": os.getpid()}  # fmt: skip
     provoking = ChaosApi(dispatcher, store.functions, clock, settings.account, settings.region)
     managing = Management(dispatcher, make_token(settings.data_dir),
-                          lambda: about | {"time": rfc3339(clock.wall())}, worker.is_guest, provoking)  # fmt: skip
+                          lambda: about | {"time": rfc3339(clock.wall()), "blanks": worker.blanks()},
+                          worker.is_guest, provoking)  # fmt: skip
     streaming = StreamingInvoke(invoking, dispatcher)
     edge = Edge(invoking, streaming, urls, managing, control.handle, frozenset({settings.host}))
     await server.serve(edge)

@@ -116,6 +116,7 @@ SETTINGS: tuple[Setting, ...] = (
             "days without use after which a function in a VPC becomes Inactive, as on AWS; 0: never", minimum=0),
     Setting("concurrency", int, 1000, "concurrent executions of each account, in each region", minimum=1),
     Setting("memory_mib", int, 0, "memory of all environments together; 0 takes 80 % of the host's", minimum=0),
+    Setting("blanks", int, 8, "most sandboxes to keep ready with a waiting runtime, before functions need them", minimum=0),
     Setting("drain_s", float, 5.0, "seconds that running invocations get when the server stops", minimum=0),
     Setting("stream_bandwidth", str, "aws",
             "rate of a streamed response: as on AWS (6 MiB at full speed, then 2 MiB/s), or unlimited",
@@ -145,6 +146,7 @@ class Settings:
     inactive_after_days: float
     concurrency: int
     memory_mib: int
+    blanks: int
     drain_s: float
     stream_bandwidth: Literal["aws", "unlimited"]
     nearest_runtime: bool

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import dataclasses
 import encodings.ascii
 import encodings.idna
 import encodings.latin_1  # noqa: F401  the unprivileged child may not be able to import any more
@@ -50,6 +51,7 @@ class Stage:
     backend: Any
     folder: Path
     rootless: bool
+    furnished: bool = False
     deaths: list[str] = field(default_factory=list)
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -62,7 +64,21 @@ class Stage:
         return self.folder / "task"
 
     async def create(self, **changes: Any) -> Any:
-        return await self.backend.create(self.spec(**changes), self.deaths.append)
+        spec = self.spec(**changes)
+        if self.furnished and self.backend.can_furnish(spec):
+            return await self.furnish(spec)
+        return await self.backend.create(spec, self.deaths.append)
+
+    async def furnish(self, spec: SandboxSpec) -> Any:
+        """A sandbox of `spec` that was made before it was known what it would be, with a process waiting in it."""
+        blank = dataclasses.replace(spec, task=None, opt=None, memory_mib=128, tmp_mib=512)
+        sandbox = await self.backend.create(blank, self.deaths.append)
+        exits: list[ExitStatus] = []
+        await sandbox.park(ProcessSpec(("/bin/cat",), {}, "/"), exits.append)
+        await self.backend.furnish(sandbox, spec)
+        assert await finish(sandbox, "/bin/cat", env={"A": "1", "B": ""}) == (ExitStatus(code=0), "A=1\0B=")
+        assert exits == []
+        return sandbox
 
 
 class Guest:
@@ -168,6 +184,7 @@ class Arena:
     kind: str  #: process, namespace or rootless
     options: dict[str, Any] = field(default_factory=dict)
     uvloop: bool = True
+    furnished: bool = False  #: sandboxes are made as blanks first
     before: Callable[[], None] | None = None  #: for rootless: what root arranges in the child
 
     @property
@@ -214,7 +231,7 @@ class Arena:
             backend = self.backend(instance, folder, options)
             await backend.start()
             try:
-                await asyncio.wait_for(scenario(Stage(backend, folder, self.kind == "rootless")), 60)
+                await asyncio.wait_for(scenario(Stage(backend, folder, self.kind == "rootless", self.furnished)), 60)
             finally:
                 await backend.stop()
 
@@ -305,4 +322,6 @@ ARENAS = (
     Arena("namespace", "namespace"),
     Arena("namespace-python", "namespace", {"python_init": True, "tmp": "tmpfs"}, uvloop=False),
     Arena("rootless", "rootless"),
+    Arena("furnished", "namespace", furnished=True),
+    Arena("furnished-python", "namespace", {"python_init": True}, uvloop=False, furnished=True),
 )

@@ -33,7 +33,7 @@ from sandbox.arena import (
     without,
 )
 
-ROOT, ROOT_PYTHON, ROOTLESS = ARENAS[1:]
+ROOT, ROOT_PYTHON, ROOTLESS = ARENAS[1:4]
 BUSY = "while :; do :; done"
 KEEPS = "import time; x = b'x' * (80 << 20); print('kept', flush=True); time.sleep(100)"
 MIB = 1024 * 1024

@@ -20,7 +20,8 @@ from lambent.sandbox.base import SandboxSpec
 from lambent.sandbox.namespace import plan
 from sandbox.arena import ARENAS, Arena, Stage, finish, output, python
 
-ROOT, _, ROOTLESS = ARENAS[1:]
+ROOT, _, ROOTLESS = ARENAS[1:4]
+FURNISHED = ARENAS[4]
 Weakening = Callable[[list[plan.Step]], list[plan.Step]]
 
 PRELUDE = """
@@ -189,7 +190,7 @@ def _program(probe: Probe) -> str:
     return f"{PRELUDE}try:\n{body}except OSError as error: print(errno.errorcode[error.errno])\n"
 
 
-@pytest.fixture(params=(ROOT, ROOTLESS), ids=lambda arena: arena.name)
+@pytest.fixture(params=(ROOT, ROOTLESS, FURNISHED), ids=lambda arena: arena.name)
 def arena(request: pytest.FixtureRequest) -> Arena:
     chosen: Arena = request.param
     return chosen

@@ -15,7 +15,7 @@ import pytest
 from lambent.core.model import ExitStatus
 from sandbox.arena import ARENAS, Arena, Stage, finish, output, start
 
-ROOT, _, ROOTLESS = ARENAS[1:]
+ROOT, _, ROOTLESS = ARENAS[1:4]
 
 PYTHON_USES = """
 import asyncio, ctypes, hashlib, json, os, select, signal, socket, sqlite3, ssl, subprocess, sys, tempfile, threading

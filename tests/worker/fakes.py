@@ -20,6 +20,7 @@ from lambent.core.model import ExitStatus, FunctionVersion, Invocation, Outcome
 from lambent.runtimes.prepared import BootstrapMissing, PreparedRuntime
 from lambent.sandbox.base import Places, Process, ProcessSpec, SandboxError, SandboxSpec, Usage
 from lambent.worker.base import Served, Sink, Source
+from lambent.worker.blanks import Blanks
 from lambent.worker.driver import Driver
 from lambent.worker.parts import Parts
 
@@ -320,7 +321,8 @@ class FakeHost:
 
     def parts(self) -> Parts:
         host = cast(Any, self)
-        made = _Parts(Clock(), host, host, host, host, host, "host", None, self.ended)
+        blanks = Blanks(backend=host, clock=Clock(), run="run", most=0, memory_budget_bytes=None)
+        made = _Parts(Clock(), host, host, host, host, host, "host", None, blanks, self.ended)
         made.host = self
         return made
 

@@ -51,6 +51,11 @@ class BootstrapMissing(Exception):
 REPLACEABLE = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_CTYPE", "TZ", "PYTHONPATH", "NODE_PATH")
 
 
+#: Customer variables that interpreter, loader or C library read when a process starts, by their beginnings.
+_READ_AT_START = ("PYTHON", "NODE_", "LD_", "LC_", "LANG", "MALLOC_", "GLIBC_", "OPENSSL_", "UV_",
+                  "AWS_LAMBDA_EXEC_WRAPPER")  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class PreparedRuntime:
     """Made by `Runtimes.prepare`; valid for the life of the server."""
@@ -88,6 +93,17 @@ class PreparedRuntime:
         A replaceable variable that the customer set keeps the customer's value (with the folder that the interpreter
         needs to start appended to LD_LIBRARY_PATH), so laying this mapping over the customer's gives the result.
         """
+        row = self.default_environment(places) | {"_HANDLER": function.handler}
+        for name in REPLACEABLE:
+            if name in row and name in function.environment:
+                row[name] = function.environment[name]
+        needed = f"{places.lang}/lib"
+        if self.lang and needed not in row["LD_LIBRARY_PATH"].split(":"):
+            row["LD_LIBRARY_PATH"] = ":".join(filter(None, (row["LD_LIBRARY_PATH"], needed)))
+        return row
+
+    def default_environment(self, places: Places) -> dict[str, str]:
+        """The variables of this runtime's row for a function that has none of its own."""
         row = {
             "PATH": f"{places.lang}/bin:/usr/local/bin:/usr/bin/:/bin:{places.opt}/bin",
             "LD_LIBRARY_PATH": ":".join((
@@ -97,7 +113,6 @@ class PreparedRuntime:
             "TZ": ":UTC",
             "LAMBDA_TASK_ROOT": places.task,
             "LAMBDA_RUNTIME_DIR": places.runtime,
-            "_HANDLER": function.handler,
         }  # fmt: skip
         if self.family != "provided":
             row |= {"AWS_EXECUTION_ENV": f"AWS_Lambda_{self.identifier}", "PWD": places.task, "SHLVL": "0"}
@@ -107,13 +122,29 @@ class PreparedRuntime:
             row["NODE_PATH"] = ":".join((
                 f"{places.opt}/nodejs/node{self.line}/node_modules", f"{places.opt}/nodejs/node_modules",
                 f"{places.runtime}/node_modules", places.runtime, places.task))  # fmt: skip
-        for name in REPLACEABLE:
-            if name in row and name in function.environment:
-                row[name] = function.environment[name]
-        needed = f"{places.lang}/lib"
-        if self.lang and needed not in row["LD_LIBRARY_PATH"].split(":"):
-            row["LD_LIBRARY_PATH"] = ":".join(filter(None, (row["LD_LIBRARY_PATH"], needed)))
         return row
+
+
+@dataclass(frozen=True, slots=True)
+class BlankKind:
+    """What a runtime cannot change about itself once it runs: functions that agree in it can share parked blanks."""
+
+    runtime: PreparedRuntime
+    argv: tuple[str, ...]
+    network: str
+
+    def environment(self, places: Places) -> dict[str, str]:
+        """What the runtime starts with; the function's whole environment takes its place."""
+        row = self.runtime.default_environment(places)
+        return row | {"LAMBENT_PARKED": "1"}
+
+
+def blank_kind(runtime: PreparedRuntime, places: Places, function: FunctionVersion, network: str) -> BlankKind | None:
+    """The kind of blank that can become this function's runtime; None where only a process of its own will do."""
+    if runtime.family == "provided" or any(name.startswith(_READ_AT_START) for name in function.environment):
+        return None
+    nowhere = Path()  # only custom runtimes look at the package
+    return BlankKind(runtime, runtime.command(places, function, task=nowhere, opt=None), network)
 
 
 def bootstrap_candidates(places: Places) -> tuple[str, ...]:

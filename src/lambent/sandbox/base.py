@@ -28,7 +28,7 @@ class SandboxSpec:
     """What to isolate. Host paths must exist; they are shown read-only."""
 
     id: str  #: the environment's id; letters, digits and dashes; unique on this host for this instance
-    task: Path  #: unpacked code, shown at /var/task
+    task: Path | None  #: unpacked code, shown at /var/task; None for one that `furnish` completes
     memory_mib: int
     tmp_mib: int
     opt: Path | None = None  #: merged layers, shown at /opt; None shows an empty folder
@@ -101,6 +101,14 @@ class Sandbox(Protocol):
         """
         ...
 
+    async def park(self, spec: ProcessSpec, on_exit: Callable[[ExitStatus], None]) -> None:
+        """Start a process that waits at its standard input. The next `run` with the same argv lets it go on instead of
+        starting another: it reads that environment, as `NAME=value` with zero bytes between, up to the end of the
+        input. From then on it is that `run`'s process; until then its end is told to `on_exit`. Raises as `run`, or
+        where `SandboxBackend.can_furnish` is not.
+        """
+        ...
+
     def freeze(self) -> None:
         """Stop scheduling every guest process. One synchronous write; idempotent. Raises SandboxError."""
         ...
@@ -158,6 +166,16 @@ class SandboxBackend(Protocol):
         """All or nothing: a SandboxError leaves nothing behind.
 
         `on_death` is called at most once, from the event loop, with a reason, if the sandbox dies by itself.
+        """
+        ...
+
+    def can_furnish(self, spec: SandboxSpec) -> bool:
+        """Whether `furnish` can make this of a sandbox that was created without a task."""
+        ...
+
+    async def furnish(self, sandbox: Sandbox, spec: SandboxSpec) -> None:
+        """Make a sandbox that was created without a task into that of `spec`, but for its id: code, layers, /tmp,
+        sizes. What runs inside sees them from then on. Raises SandboxError; then it is to be destroyed.
         """
         ...
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from lambent.core.model import ExitStatus
 from lambent.sandbox import proctable
-from lambent.sandbox.base import Places, Process, ProcessSpec, SandboxError, SandboxSpec, Usage
+from lambent.sandbox.base import Places, Process, ProcessSpec, Sandbox, SandboxError, SandboxSpec, Usage
 
 #: Longest wait for killed processes in `destroy`; a process in uninterruptible sleep may take that long.
 DESTROY_WAIT_S = 5.0
@@ -83,6 +83,9 @@ class ProcessSandbox:
         self._record(child.pid)
         _watch(child, self._reaped)
         return Process(child.pid, output)
+
+    async def park(self, spec: ProcessSpec, on_exit: Callable[[ExitStatus], None]) -> None:
+        raise SandboxError("a sandbox of this kind is not made ahead of need")
 
     def _record(self, pid: int) -> None:
         row = proctable.read(pid)
@@ -201,6 +204,8 @@ class ProcessBackend:
     async def create(self, spec: SandboxSpec, on_death: Callable[[str], None]) -> ProcessSandbox:
         """`on_death` is never called: there is nothing here that could die apart from the guests."""
         folder = self._root / spec.id
+        if spec.task is None:
+            raise SandboxError("a sandbox of this kind is not made ahead of need")
         try:
             folder.mkdir()
         except OSError as error:
@@ -218,6 +223,12 @@ class ProcessBackend:
             if isinstance(error, SandboxError):
                 raise
             raise SandboxError(f"cannot create sandbox {spec.id}: {error.strerror}") from error
+
+    def can_furnish(self, spec: SandboxSpec) -> bool:
+        return False  # places are host paths here: there is nothing to lay over another
+
+    async def furnish(self, sandbox: Sandbox, spec: SandboxSpec) -> None:
+        raise SandboxError("a sandbox of this kind is not made ahead of need")
 
     def memory_events(self) -> int | None:
         return None

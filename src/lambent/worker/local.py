@@ -19,6 +19,7 @@ from lambent.sandbox.base import SandboxBackend
 from lambent.store.references import names_of
 from lambent.telemetry.logstores import LogStores
 from lambent.worker.base import Owner, PreparationFailed
+from lambent.worker.blanks import Blanks
 from lambent.worker.driver import Driver
 from lambent.worker.packages import PackageStore
 from lambent.worker.parts import Parts
@@ -31,9 +32,13 @@ class LocalWorker:
     """See `worker.base.Worker`."""
 
     def __init__(self, *, clock: Clock, backend: SandboxBackend, runtimes: Runtimes, packages: PackageStore,
-                 logs: LogStores, owner: Owner, network: str, limit_bandwidth: bool = False) -> None:
+                 logs: LogStores, owner: Owner, network: str, limit_bandwidth: bool = False,
+                 most_blanks: int = 0, memory_budget_bytes: int | None = None) -> None:
         peers = PeerLookup() if os.uname().sysname == "Linux" else None
-        self._parts = Parts(clock, backend, runtimes, packages, logs, owner, network, peers, self._ended,
+        self._run = os.urandom(3).hex()  # tells the environments of this start from those of earlier ones
+        blanks = Blanks(backend=backend, clock=clock, run=self._run, most=most_blanks,
+                        memory_budget_bytes=memory_budget_bytes)
+        self._parts = Parts(clock, backend, runtimes, packages, logs, owner, network, peers, blanks, self._ended,
                             limit_bandwidth)
         self._clock = clock
         clock.watch(self._clock_advanced)
@@ -43,7 +48,6 @@ class LocalWorker:
         self._past: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._run = os.urandom(3).hex()  # tells the environments of this start from those of earlier ones
         self._refused_before = 0
 
     def start(self, number: int, invocation: Invocation) -> None:
@@ -111,10 +115,15 @@ class LocalWorker:
             "last_used_at": rfc3339(driver.last_used_wall),
             "invocations": driver.invocations,
             "init_type": driver.machine.init_type,
+            "from_blank": sandbox is not None and sandbox.id != driver.id,
             "memory_bytes": usage.memory_bytes if usage is not None else None,
             "memory_peak_bytes": usage.memory_peak_bytes if usage is not None else None,
             "cpu_us": usage.cpu_us if usage is not None else None,
         }
+
+    def blanks(self) -> int:
+        """Parked blanks that wait for a function."""
+        return self._parts.blanks.machine.parked()
 
     def is_guest(self, peer: tuple[str, int], own: tuple[str, int]) -> bool:
         """Whether the socket at `peer`, which talks to ours at `own`, belongs to an environment."""
@@ -178,6 +187,7 @@ class LocalWorker:
         refused = self._parts.backend.memory_events() or 0
         grown = refused > self._refused_before
         self._refused_before = refused
+        self._parts.blanks.measured(used)
         return used, grown
 
     def expect_shortage(self, short: bool) -> None:
@@ -208,9 +218,11 @@ class LocalWorker:
             self._parts.complain(f"{function.name}: {runtime.identifier} is not on this host; {runtime.actual} serves")
         if function.architecture == "arm64" and os.uname().machine == "x86_64":
             self._parts.complain(f"{function.name}: arm64 code runs on this x86_64 host; native parts will not load")
+        self._parts.blanks.expect(runtime, function, self._parts.network)
         return function
 
     async def stop(self) -> None:
+        await self._parts.blanks.stop()
         await self._empty.wait()
         if self._parts.peers is not None:
             self._parts.peers.close()

@@ -20,6 +20,7 @@ from lambent.sandbox.base import ProcessSpec, Sandbox, SandboxBackend, SandboxEr
 from lambent.telemetry.logstores import LogStores
 from lambent.worker import layout
 from lambent.worker.base import Owner
+from lambent.worker.blanks import Blanks
 from lambent.worker.packages import PackageStore
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Parts:
     owner: Owner
     network: str
     peers: PeerLookup | None
+    blanks: Blanks
     ended: Callable[[Driver], None]
     limit_bandwidth: bool = False  #: of streamed responses, as AWS does
     short_of_memory: bool = False  #: all environments together are close to what they may use
@@ -52,7 +54,8 @@ class Parts:
             raise SandboxError(error.message) from None
         runtime = await self._runtime(function)
         spec = layout.sandbox_spec(environment_id, function, runtime, task, opt, self.network)
-        return await self.backend.create(spec, on_death)
+        blank = await self.blanks.take(runtime, function, spec, on_death)
+        return blank or await self.backend.create(spec, on_death)
 
     async def _runtime(self, function: FunctionVersion) -> PreparedRuntime:
         # At once for one that this server prepared; after a restart, or when a cache was emptied, it is made here.

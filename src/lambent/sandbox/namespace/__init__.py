@@ -19,15 +19,18 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lambent.sandbox.base import SandboxError, SandboxSpec
+from lambent import limits
+from lambent.sandbox.base import Sandbox, SandboxError, SandboxSpec
 from lambent.sandbox.namespace import build, cgroup, guest_view, mounts, plan
 from lambent.sandbox.namespace.launcher import Launcher
-from lambent.sandbox.namespace.sandbox import NamespaceSandbox
-from lambent.sandbox.namespace.tmp_images import TmpImages
+from lambent.sandbox.namespace.sandbox import Holdings, NamespaceSandbox
+from lambent.sandbox.namespace.tmp_images import TmpImages, TmpMount
 from lambent.sandbox.namespace.users import UserIds
 
-__all__ = ["OLDEST_KERNEL", "NamespaceBackend"]
+__all__ = ["BLANK_MEMORY_MIB", "OLDEST_KERNEL", "NamespaceBackend"]
 
+#: What a sandbox is made with that `furnish` makes into another: the least, since limits can only grow.
+BLANK_MEMORY_MIB = limits.MEMORY_MIB_MIN
 #: mount_setattr, which makes a whole tree read-only at once
 OLDEST_KERNEL = (5, 12)
 
@@ -63,6 +66,7 @@ class NamespaceBackend:
         self._ids = UserIds(instance)
         self._next_address = zlib.crc32(instance.encode()) & 0xFFFF
         self._sandboxes: set[NamespaceSandbox] = set()
+        self._view_files: dict[int, dict[str, str]] = {}  #: by memory size: host file by path below the root
 
     async def start(self) -> None:
         if mounts.kernel_release() < OLDEST_KERNEL:
@@ -70,6 +74,7 @@ class NamespaceBackend:
         try:
             shutil.rmtree(self._root, ignore_errors=True)
             (self._root / "stage").mkdir(parents=True, mode=0o700)
+            (self._root / "empty").mkdir(mode=0o755)
         except OSError as error:
             raise SandboxError(f"cannot prepare {self._root}: {error.strerror}") from error
         compile_or_fall_back = functools.partial(build.argv, self._cache, fallback=self._python_init)
@@ -136,6 +141,55 @@ class NamespaceBackend:
 
     async def _forget(self, sandbox: NamespaceSandbox) -> None:
         self._sandboxes.discard(sandbox)
+
+    def can_furnish(self, spec: SandboxSpec) -> bool:
+        # Only root may lay mounts into another mount namespace; and a tmpfs would count what it hides.
+        return self._host.privileged and self._images is not None and spec.memory_mib >= limits.MEMORY_MIB_MIN
+
+    async def furnish(self, sandbox: Sandbox, spec: SandboxSpec) -> None:
+        assert isinstance(sandbox, NamespaceSandbox)
+        group, holdings = sandbox.holdings.group, sandbox.holdings
+        fds = []
+        try:
+            fds.append(os.open(f"/proc/{sandbox.first.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
+            if group is not None:
+                group.grow(spec.memory_mib)
+            tmp = await self._other_tmp(holdings, spec.tmp_mib)
+            steps = plan.furnish(spec, str(self._root / "empty"), self._views(spec), 1 if tmp is not None else None)
+            await self._launcher.furnish(steps, [*fds, *([tmp.fd] if tmp is not None else [])])
+            if tmp is not None:
+                tmp.let_go()
+                holdings.tmp = tmp
+        except OSError as error:
+            raise SandboxError(f"cannot furnish sandbox {sandbox.id}: {_text(error)}") from error
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    async def _other_tmp(self, holdings: Holdings, size_mib: int) -> TmpMount | None:
+        """A mount for /tmp, unless the sandbox has one of this size already."""
+        assert self._images is not None
+        if size_mib == limits.EPHEMERAL_MIB_DEFAULT:
+            return None
+        mount = await self._images.take(size_mib)
+        holdings.releases.append(functools.partial(self._images.release, mount))
+        return mount
+
+    def _views(self, spec: SandboxSpec) -> dict[str, str]:
+        """Files of what a guest of this size sees and a blank does not; written once per size."""
+        known = self._view_files.get(spec.memory_mib)
+        if known is None:
+            folder = self._root / "views" / str(spec.memory_mib)
+            folder.mkdir(parents=True, exist_ok=True)
+            ours = guest_view.sizes(spec.memory_mib, self._cores, self._proc)
+            blank = guest_view.sizes(BLANK_MEMORY_MIB, self._cores, self._proc)
+            known = {}
+            for number, (path, content) in enumerate(ours.items()):
+                if path.startswith("proc/") or content != blank[path]:
+                    (folder / str(number)).write_bytes(content)
+                    known[path] = str(folder / str(number))
+            self._view_files[spec.memory_mib] = known
+        return known
 
     async def _put_together(self, sandbox: NamespaceSandbox, spec: SandboxSpec) -> None:
         first, holdings = sandbox.first, sandbox.holdings
@@ -212,7 +266,10 @@ class NamespaceBackend:
 
     def _generated(self, spec: SandboxSpec, own_address: str) -> dict[str, bytes]:
         resolv_conf = "" if spec.network == "isolated" else mounts.read_text("/etc/resolv.conf")
-        return guest_view.files(spec.memory_mib, self._cores, spec.hostname, resolv_conf, self._proc, own_address)
+        files = guest_view.files(spec.memory_mib, self._cores, spec.hostname, resolv_conf, self._proc, own_address)
+        if spec.task is None:  # nothing can be laid over what was laid over /proc and removed where it came from
+            return {path: content for path, content in files.items() if not path.startswith("proc/")}
+        return files
 
     def _make_group(self, sandbox: NamespaceSandbox, spec: SandboxSpec) -> None:
         assert self._groups is not None

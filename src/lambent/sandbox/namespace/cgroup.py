@@ -201,6 +201,7 @@ class Group:
         self._folders: list[Path] = []
         self._by_facility = {facility: parent / name for facility in (*_CONTROLLERS, "unified", "freezer", "cpuacct")
                              if (parent := groups.folder(facility)) is not None}  # fmt: skip
+        self._cores = cores
         self._quota_us = cpu_quota_us(memory_mib, cores)
         self._fds: dict[str, int] = {}
         self._paths: dict[str, Path] = {}
@@ -260,6 +261,14 @@ class Group:
         if "freezer" in self._fds:
             opened.append((b"f", os.open(self._by_facility["freezer"] / "freezer.state", os.O_WRONLY | os.O_CLOEXEC)))
         return opened
+
+    def grow(self, memory_mib: int) -> None:
+        """Limits of a larger size than the group was made for. Raises OSError."""
+        memory = self._by_facility.get("memory")
+        if memory is not None:
+            # The other way round: with v1 the limit with swap must never be below the one without.
+            _set_all(memory, reversed(memory_settings(self._groups.v1_memory, memory_mib * 1024 * 1024)))
+        self._quota_us = cpu_quota_us(memory_mib, self._cores)
 
     def can_freeze(self) -> bool:
         return "freeze" in self._fds or "freezer" in self._fds

@@ -98,10 +98,10 @@ class FirstProcess:
         """Where guests are to enter; descriptors are copied."""
         self._send(b"C" + b"".join(letter for letter, _ in entrances), [fd for _, fd in entrances])
 
-    async def run(self, spec: ProcessSpec, output: int, on_exit: Callable[[int], None]) -> int:
+    async def run(self, spec: ProcessSpec, output: int, on_exit: Callable[[int], None], orders: int = -1) -> int:
         """Start a guest and return its host pid. `on_exit(wait status)` is called once, later.
 
-        `output` becomes its standard output and its standard error.
+        `output` becomes its standard output and its standard error, `orders` its standard input if there is one.
         """
         token = self._next_token
         self._next_token = token % 0xFFFFFFFF + 1
@@ -111,7 +111,7 @@ class FirstProcess:
             raise SandboxError("a path, argument or variable contains a zero byte")
         head = struct.pack("<III", token, len(spec.argv), len(variables))
         started = _Started(self._loop.create_future(), on_exit)
-        self._send(b"R" + head + b"".join(text + b"\0" for text in texts), [output])
+        self._send(b"R" + head + b"".join(text + b"\0" for text in texts), [output] if orders < 0 else [output, orders])
         self._started[token] = started
         return await started.answer
 

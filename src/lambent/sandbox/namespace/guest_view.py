@@ -27,7 +27,6 @@ def files(memory_mib: int, host_cores: int, hostname: str, resolv_conf: str, pro
 
     `own_address` is a loopback address that no other environment uses: extensions listen there for telemetry.
     """
-    cores = visible_cores(memory_mib, host_cores)
     texts = {
         "etc/passwd": _passwd(),
         "etc/group": f"root:x:0:\n{USER}:x:{GUEST_GID}:\nnobody:x:65534:\n",
@@ -36,6 +35,14 @@ def files(memory_mib: int, host_cores: int, hostname: str, resolv_conf: str, pro
         "etc/hostname": hostname + "\n",
         "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
         "etc/resolv.conf": resolv_conf,
+    }
+    return {path: text.encode() for path, text in texts.items()} | sizes(memory_mib, host_cores, proc)
+
+
+def sizes(memory_mib: int, host_cores: int, proc: dict[str, str]) -> dict[str, bytes]:
+    """The files among them that tell the size."""
+    cores = visible_cores(memory_mib, host_cores)
+    texts = {
         "proc/meminfo": meminfo(memory_mib),
         "proc/cpuinfo": cpuinfo(proc.get("cpuinfo", ""), cores),
         "proc/stat": stat(proc.get("stat", ""), cores),

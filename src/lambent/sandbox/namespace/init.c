@@ -1,7 +1,8 @@
 /* The launcher of sandboxes, and process 1 of each.
  *
  * It decides nothing. As the launcher, started once by the platform, it clones a process into new namespaces for
- * each sandbox: this costs a small program a tenth of what it would cost the platform. That clone is process 1. It
+ * each sandbox: this costs a small program a tenth of what it would cost the platform. It also lays mounts into a
+ * sandbox that was made before it was known whose it would be. The clone is process 1. It
  * carries out the steps of a plan that the platform sends (plan.py owns what is isolated and in which order) and
  * then serves four requests: run a program, signal it, end all guests, stop or resume all guests. It reaps whatever
  * dies and reports the exits of what it was asked to run.
@@ -57,7 +58,7 @@ static int message_fds[MAX_FDS], message_fd_count;
 static struct { pid_t pid; uint32_t token; } running[MAX_RUNNING];
 static struct { int resource; rlim_t value; } limits[MAX_LIMITS];
 static int limit_count, task_fds[MAX_GROUPS], task_fd_count, group_fd = -1, freezer_fd = -1;
-static int host_proc = -1, dev_null = -1, signals = -1, ending, dropping;
+static int host_proc = -1, host_mounts = -1, host_root = -1, dev_null = -1, signals = -1, ending, dropping;
 static uid_t guest_uid;
 static gid_t guest_gid;
 static struct { unsigned short count; void *code; } filter; /* struct sock_fprog */
@@ -151,17 +152,30 @@ static int set_attributes(int fd, const char *path, unsigned flags, uint64_t set
     return (int)syscall(NR_mount_setattr, fd, path, flags, attributes, sizeof attributes);
 }
 
-/* The source's whole tree, with the attributes set before anybody can see it. */
-static int bind_tree(const char *source, const char *target, uint64_t attributes)
+static int attach(int tree, const char *target)
+{
+    return (int)syscall(NR_move_mount, tree, "", AT_FDCWD, target, 4u); /* F_EMPTY_PATH */
+}
+
+/* A copy of the source's whole tree that is attached nowhere, with the attributes set before anybody can see it. */
+static int copy_tree(const char *source, uint64_t attributes)
 {
     int tree = (int)syscall(NR_open_tree, AT_FDCWD, source, 1u | O_CLOEXEC | 0x8000u); /* CLONE, RECURSIVE */
-    if (tree < 0)
-        return -1;
-    int result = set_attributes(tree, "", 0x1000u | 0x8000u, attributes); /* EMPTY_PATH, RECURSIVE */
-    if (result == 0)
-        result = (int)syscall(NR_move_mount, tree, "", AT_FDCWD, target, 4u); /* F_EMPTY_PATH */
+    if (tree < 0 || set_attributes(tree, "", 0x1000u | 0x8000u, attributes) == 0) /* EMPTY_PATH, RECURSIVE */
+        return tree;
     int error = errno;
     close(tree);
+    errno = error;
+    return -1;
+}
+
+static int bind_tree(const char *source, const char *target, uint64_t attributes)
+{
+    int tree = copy_tree(source, attributes);
+    int result = tree < 0 ? -1 : attach(tree, target);
+    int error = errno;
+    if (tree >= 0)
+        close(tree);
     errno = error;
     return result;
 }
@@ -271,7 +285,7 @@ static int carry_out(const struct record *step)
     case ATTACH:
         if (number[0] >= (uint64_t)message_fd_count)
             return -1;
-        return (int)syscall(NR_move_mount, message_fds[number[0]], "", AT_FDCWD, first, 4u);
+        return attach(message_fds[number[0]], first);
     case PROC: return mount("proc", first, "proc", number[0], second);
     case PIVOT: return pivot();
     case READONLY: return set_attributes(AT_FDCWD, first, 0, number[0]);
@@ -319,7 +333,7 @@ static void carry_out_plan(size_t size)
     tell('Y', 0, 0, -1);
 }
 
-/* The launcher's only request: the namespaces, and a socket that becomes descriptor 0 of the new process 1.
+/* The launcher's first request: the namespaces, and a socket that becomes descriptor 0 of the new process 1.
  * CLONE_PARENT makes that a child of the platform, which can so wait for it. */
 static void launch(size_t size)
 {
@@ -334,12 +348,52 @@ static void launch(size_t size)
         dup2(message_fds[0], CONTROL);
     close(message_fds[0]);
     if (pid == 0) {
+        close(host_mounts);
+        close(host_root);
         tell('I', 0, 0, -1); /* the kernel adds our pid as the platform sees it */
         if (getpid() != 1) { /* a plan without a pid namespace must not be */
             tell('E', UINT32_MAX - 1, EPERM, -1);
             _exit(1);
         }
     }
+}
+
+/* The launcher's other request: mounts for a sandbox that is there already, as steps `bind` and `attach`. The first
+ * descriptor is its mount namespace. Sources are looked up here, on the host; targets there. */
+static void furnish(size_t size)
+{
+    enum { MOST = 2 * MAX_FDS };
+    int trees[MOST], count = 0, done = 0, failed = 0;
+    const char *targets[MOST], *at = message + 1, *end = message + size;
+    struct record step;
+    if (message_fd_count < 1)
+        die();
+    while (at < end && !failed) {
+        at = decode(at, end, &step);
+        if (count == MOST || (step.op != BIND && (step.op != ATTACH || step.number[0] >= (uint64_t)message_fd_count)))
+            die();
+        targets[count] = step.op == BIND ? step.text[1] : step.text[0];
+        trees[count] = step.op == BIND ? copy_tree(step.text[0], step.number[0])
+                                       : fcntl(message_fds[step.number[0]], F_DUPFD_CLOEXEC, 3);
+        if (trees[count] < 0)
+            failed = errno;
+        else
+            count++;
+    }
+    if (!failed && setns(message_fds[0], CLONE_NEWNS) == 0) {
+        while (done < count && attach(trees[done], targets[done]) == 0)
+            done++;
+        failed = done < count ? errno : 0;
+        if (setns(host_mounts, CLONE_NEWNS) || fchdir(host_root) || chroot("."))
+            die(); /* a launcher elsewhere is no use */
+    } else if (!failed) {
+        failed = errno;
+    }
+    for (int i = 0; i < count; i++)
+        close(trees[i]);
+    for (int i = 0; i < message_fd_count; i++)
+        close(message_fds[i]);
+    tell(failed ? 'E' : 'Y', (uint32_t)(failed && done < count ? done : count), (uint32_t)failed, -1);
 }
 
 /* Descriptors of the guests' cgroups, each described by a letter. */
@@ -424,7 +478,7 @@ static void become_guest(uint32_t token, const char *cwd, char **argv, char **en
     tell('S', token, 0, -1);
     int status = 126;
     /* Before the working folder is entered: /proc/self/fd must not lead out of the root (CVE-2024-21626). */
-    dup2(dev_null, 0);
+    dup2(message_fd_count > 1 ? message_fds[1] : dev_null, 0);
     syscall(NR_close_range, 3u, ~0u, 0u);
     if (chdir(cwd) == 0) {
         execve(argv[0], argv, environment);
@@ -455,12 +509,13 @@ static pid_t fork_into_group(void)
     return pid;
 }
 
-/* token, counts of arguments and variables, then cwd, arguments and variables as zero-terminated texts */
+/* token, counts of arguments and variables, then cwd, arguments and variables as zero-terminated texts. The first
+ * descriptor becomes output and errors, a second one the input. */
 static void run(size_t size)
 {
     uint32_t head[3], slot = 0;
     const char *at = message + 1 + sizeof head, *end = message + size;
-    if (size < 1 + sizeof head || message_fd_count != 1)
+    if (size < 1 + sizeof head || message_fd_count < 1 || message_fd_count > 2)
         die();
     memcpy(head, message + 1, sizeof head);
     while (slot < MAX_RUNNING && running[slot].pid)
@@ -485,7 +540,8 @@ static void run(size_t size)
         }
     }
     free(texts);
-    close(message_fds[0]);
+    for (int i = 0; i < message_fd_count; i++)
+        close(message_fds[i]);
 }
 
 static void reap(void)
@@ -519,6 +575,7 @@ static void serve(size_t size)
         die(); /* elsewhere -1 would be everybody on this host */
     switch (message[0]) {
     case 'N': launch(size); break;
+    case 'A': furnish(size); break;
     case 'P': carry_out_plan(size); break;
     case 'C': take_groups(size); break;
     case 'R': run(size); break;
@@ -549,6 +606,8 @@ int main(void)
     default_signals();
     syscall(NR_close_range, 3u, ~0u, 0u);
     host_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC); /* the host's, for steps before the guests' own */
+    host_mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC); /* these two are the launcher's own */
+    host_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     for (;;) {
         struct pollfd sources[2] = { { CONTROL, POLLIN, 0 }, { signals, POLLIN, 0 } };
         if (poll(sources, signals < 0 ? 1 : 2, -1) < 0 && errno != EINTR)

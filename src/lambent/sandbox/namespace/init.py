@@ -28,6 +28,7 @@ CLONE, PIVOT_ROOT, CAPSET, SECCOMP, SIGACTION = {
 }[os.uname().machine]
 
 AT_FDCWD, CLONE_PARENT, CLONE_INTO_CGROUP, CLONE_NEWCGROUP = -100, 0x8000, 0x200000000, 0x2000000
+CLONE_NEWNS = 0x20000
 MS_REC, MS_PRIVATE, MNT_DETACH = 0x4000, 0x40000, 2
 PR_SET_DUMPABLE, PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS = 4, 23, 24, 28, 38
 #: NOROOT, NO_SETUID_FIXUP, KEEP_CAPS and NO_CAP_AMBIENT_RAISE, locked; see `init.c`
@@ -37,6 +38,7 @@ MESSAGE_BYTES, MAX_FDS, MAX_RUNNING = 256 * 1024, 16, 64
 libc = ctypes.CDLL(None, use_errno=True)
 control: socket.socket  # descriptor 0
 host_proc = -1
+host = (-1, -1)  # mount namespace and root, of the launcher alone
 wakeup = (-1, -1)  # a pipe that the arrival of SIGCHLD writes to
 
 
@@ -126,11 +128,24 @@ def set_attributes(fd: int, path: bytes, flags: int, attributes: int) -> None:
     call(MOUNT_SETATTR, fd, path, flags, struct.pack("<4Q", attributes, 0, 0, 0), 32)
 
 
-def bind_tree(source: bytes, target: bytes, attributes: int) -> None:
+def attach(tree: int, target: bytes) -> None:
+    call(MOVE_MOUNT, tree, b"", AT_FDCWD, target, 4)
+
+
+def copy_tree(source: bytes, attributes: int) -> int:
     tree = call(OPEN_TREE, AT_FDCWD, source, 1 | os.O_CLOEXEC | 0x8000)
     try:
         set_attributes(tree, b"", 0x1000 | 0x8000, attributes)
-        call(MOVE_MOUNT, tree, b"", AT_FDCWD, target, 4)
+    except OSError:
+        os.close(tree)
+        raise
+    return tree
+
+
+def bind_tree(source: bytes, target: bytes, attributes: int) -> None:
+    tree = copy_tree(source, attributes)
+    try:
+        attach(tree, target)
     finally:
         os.close(tree)
 
@@ -205,7 +220,7 @@ def carry_out(name: str, number: list[int], text: list[bytes], fds: list[int]) -
         "file": lambda: write_file(text[0], os.O_CREAT | os.O_TRUNC, number[0], text[1]),
         "link": lambda: os.symlink(text[1], text[0]),
         "bind": lambda: bind_tree(text[0], text[1], number[0]),
-        "attach": lambda: call(MOVE_MOUNT, fds[number[0]], b"", AT_FDCWD, text[0], 4),
+        "attach": lambda: attach(fds[number[0]], text[0]),
         "proc": lambda: mount(b"proc", text[0], b"proc", number[0], text[1]),
         "pivot": pivot,
         "readonly": lambda: set_attributes(AT_FDCWD, text[0], 0, number[0]),
@@ -265,10 +280,38 @@ def launch(flags: int, end: int) -> None:
         open_wakeup()
     os.close(end)
     if pid == 0:
+        for fd in host:
+            os.close(fd)
         tell(b"I")
         if os.getpid() != 1:
             tell(b"E", 0xFFFFFFFE, errno.EPERM)
             os._exit(1)
+
+
+def furnish(steps: bytes, fds: list[int]) -> None:
+    trees: list[tuple[int, bytes]] = []
+    done = error = 0
+    try:
+        for opcode, number, text in decode(steps):
+            if NAMES[opcode - 1] == "bind":
+                trees.append((copy_tree(text[0], number[0]), text[1]))
+            else:
+                trees.append((os.dup(fds[number[0]]), text[0]))
+        check(libc.setns(fds[0], CLONE_NEWNS))
+        try:
+            for tree, target in trees:
+                attach(tree, target)
+                done += 1
+        finally:
+            if libc.setns(host[0], CLONE_NEWNS) < 0:
+                die()
+            os.fchdir(host[1])
+            os.chroot(".")
+    except OSError as failure:
+        error = failure.errno or errno.EIO
+    for fd in [tree for tree, _ in trees] + fds:
+        os.close(fd)
+    tell(b"E" if error else b"Y", done if error else len(trees), error)
 
 
 def take_groups(letters: bytes, fds: list[int]) -> None:
@@ -330,7 +373,7 @@ def become_guest(token: int, cwd: bytes, argv: list[bytes], environment: dict[by
     tell(b"S", token)
     status, failed = 126, cwd
     try:
-        os.dup2(guests.null, 0)
+        os.dup2(fds[1] if len(fds) > 1 else guests.null, 0)
         libc.syscall(ctypes.c_long(CLOSE_RANGE), 3, 0xFFFFFFFF, 0)
         os.chdir(cwd)
         failed = argv[0]
@@ -400,6 +443,8 @@ def serve(body: bytes, fds: list[int]) -> None:
         die()
     if kind == b"N":
         launch(struct.unpack_from("<Q", body, 1)[0], fds[0])
+    elif kind == b"A":
+        furnish(body, fds)
     elif kind == b"P":
         carry_out_plan(body, fds)
     elif kind == b"C":
@@ -428,11 +473,12 @@ def open_wakeup() -> None:
 
 
 def main() -> NoReturn:
-    global control, host_proc
+    global control, host_proc, host
     control = socket.socket(fileno=0)
     os.umask(0)
     call(CLOSE_RANGE, 3, 0xFFFFFFFF, 0)
     host_proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    host = (os.open("/proc/self/ns/mnt", os.O_RDONLY), os.open("/", os.O_PATH | os.O_DIRECTORY))
     open_wakeup()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # else a guest could interrupt us
     signal.signal(signal.SIGCHLD, lambda *_: None)

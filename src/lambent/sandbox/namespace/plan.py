@@ -215,7 +215,9 @@ def _devices(tree: _Tree) -> None:
 def _functions(tree: _Tree, spec: SandboxSpec, lang_files: frozenset[str]) -> None:
     for source, path in ((spec.task, "var/task"), (spec.opt, "opt"), (spec.runtime, "var/runtime")):
         if source is None:
-            tree.folder(path)
+            # With `lib` in it, which is in the loader's search path: where a folder was missing once, a process that
+            # runs before the sandbox is furnished would never look again.
+            tree.folder(path + "/lib" if spec.task is None else path)
         else:
             tree.bind(str(source), path)
     tree.folder("var/lang")
@@ -263,6 +265,18 @@ def _guests(host: Host) -> list[Step]:
     if host.seccomp:
         steps.append(Step("seccomp", (), (host.seccomp,)))
     return steps
+
+
+def furnish(spec: SandboxSpec, empty: str, views: Mapping[str, str], tmp: int | None) -> list[Step]:
+    """The steps of `Launcher.furnish` for a sandbox that was made without a task.
+
+    `empty` is an empty folder of the host, `views` are files of it that are to lie over generated ones, by path below
+    the root; `tmp` is the place of the mount for /tmp among the descriptors, None when the one that is there will do.
+    """
+    shown = [(str(spec.task), "var/task"), (str(spec.opt or empty), "opt"),
+             *((source, path) for path, source in views.items())]  # fmt: skip
+    steps = [Step("bind", (RDONLY | NOSUID | NODEV,), (source.encode(), path.encode())) for source, path in shown]
+    return steps if tmp is None else [*steps, Step("attach", (tmp,), (b"tmp",))]
 
 
 def encode(steps: Iterable[Step]) -> bytes:

@@ -46,6 +46,41 @@ class Holdings:
         self.releases.clear()
 
 
+class _Parked:
+    """A process that waits at its standard input for the environment that it is to have."""
+
+    def __init__(self, argv: tuple[str, ...], orders: int, on_exit: Callable[[ExitStatus], None]) -> None:
+        self.argv = argv
+        self.on_exit = on_exit
+        self.pid = 0
+        self.output = -1
+        self._orders = orders
+
+    def give(self, spec: ProcessSpec, on_exit: Callable[[ExitStatus], None]) -> bool:
+        """Let it go on as this process. False: it cannot; what it has is closed, and its end says nothing any more."""
+        order = b"\0".join(os.fsencode(f"{name}={value}") for name, value in spec.environment.items())
+        try:
+            os.set_blocking(self._orders, False)
+            given = os.write(self._orders, order) == len(order)
+        except OSError:  # it has ended, or would read too late
+            given = False
+        if not given:
+            self.on_exit = _nothing
+            self.close()
+            return False
+        self.on_exit = on_exit
+        os.close(self._orders)
+        return True
+
+    def close(self) -> None:
+        os.close(self._orders)
+        os.close(self.output)
+
+
+def _nothing(_: ExitStatus) -> None:
+    pass
+
+
 class NamespaceSandbox:
     """See `base.Sandbox`. Made by `NamespaceBackend.create`, which also sets the sockets."""
 
@@ -68,6 +103,7 @@ class NamespaceSandbox:
         self._last_usage = Usage(None, None, None)
         self._cleared = asyncio.get_running_loop().create_future()
         self._clearing: asyncio.Task[None] | None = None
+        self._parked: _Parked | None = None
 
     def is_made(self, on_death: Callable[[str], None]) -> None:
         """Creation is over: from now on the sandbox's own death is told. Raises SandboxError if it came before."""
@@ -76,17 +112,45 @@ class NamespaceSandbox:
         self._on_death = on_death
 
     async def run(self, spec: ProcessSpec, on_exit: Callable[[ExitStatus], None]) -> Process:
+        self._check_alive()
+        if self._parked is not None and self._parked.argv == spec.argv:
+            parked, self._parked = self._parked, None
+            if parked.give(spec, on_exit):
+                return Process(parked.pid, parked.output)
+            self.first.signal(parked.pid, signal.SIGKILL)
+        return await self._start(spec, -1, on_exit)
+
+    async def park(self, spec: ProcessSpec, on_exit: Callable[[ExitStatus], None]) -> None:
+        self._check_alive()
+        orders, theirs = os.pipe()
+        try:
+            parked = _Parked(spec.argv, theirs, on_exit)
+            process = await self._start(spec, orders, lambda exit: parked.on_exit(exit))
+        except BaseException:
+            os.close(theirs)
+            raise
+        finally:
+            os.close(orders)
+        parked.pid, parked.output = process.pid, process.output
+        if self.dead:
+            parked.close()
+            raise SandboxError(f"sandbox {self.id} has ended")
+        self._parked = parked
+
+    def _check_alive(self) -> None:
         if self.dead:
             raise SandboxError(f"sandbox {self.id} has ended")
         if self._frozen:
             raise SandboxError(f"sandbox {self.id} is frozen")
+
+    async def _start(self, spec: ProcessSpec, orders: int, on_exit: Callable[[ExitStatus], None]) -> Process:
         ours = theirs = -1
         try:
             ours, theirs = os.pipe()
             if self.guest_uid is not None:  # else the guest could not open its own /dev/stdout
                 os.fchown(theirs, self.guest_uid, self.guest_uid)
             os.set_blocking(ours, False)
-            pid = await self.first.run(spec, theirs, lambda status: on_exit(self._exit_status(status)))
+            pid = await self.first.run(spec, theirs, lambda status: on_exit(self._exit_status(status)), orders)
         except BaseException as error:
             if ours >= 0:
                 os.close(ours)
@@ -195,6 +259,7 @@ class NamespaceSandbox:
         if self.dead:
             return
         self._killing = True
+        self._unpark()
         try:
             await self.first.end_guests()
         except SandboxError:
@@ -210,6 +275,7 @@ class NamespaceSandbox:
         self._on_death = None
         self.usage()
         self.dead = True
+        self._unpark()
         if self._clearing is None:
             self._killing = True
             if self.holdings.tmp is not None and self.first.pid and not self.first.gone:
@@ -217,6 +283,11 @@ class NamespaceSandbox:
             self.first.kill()
             self._clearing = asyncio.get_running_loop().create_task(self._clear())
         await asyncio.wait([self._clearing], timeout=DESTROY_WAIT_S)
+
+    def _unpark(self) -> None:
+        if self._parked is not None:
+            self._parked.close()
+            self._parked = None
 
     async def _clear(self) -> None:
         await self._cleared
@@ -226,6 +297,7 @@ class NamespaceSandbox:
         if not self.dead:
             self.usage()
         self.dead = True
+        self._unpark()
         if not self._cleared.done():
             self._cleared.set_result(None)
         if self._on_death is not None:

@@ -6,6 +6,7 @@ Kept small because a script is compiled at every start, and free of imports that
 import gc
 import os
 import sys
+import time
 
 
 def search_path(task: str, opt: str, runtime: str, inherited: "list[str]") -> "list[str]":
@@ -23,6 +24,27 @@ def search_path(task: str, opt: str, runtime: str, inherited: "list[str]") -> "l
     return first + [entry for entry in kept if entry not in first]
 
 
+def wait_for_orders() -> None:
+    """A parked blank goes no further until it is known whose runtime it is: its input then brings the environment."""
+    parts = []
+    while part := os.read(0, 65536):
+        parts.append(part)
+    if not parts:
+        sys.exit(0)  # nobody will need this one
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    coerced = os.environ.get("LC_CTYPE")  # set by the interpreter where the host lacks the locale (PEP 538)
+    os.environ.clear()
+    for row in os.fsdecode(b"".join(parts)).split("\0"):
+        name, _, value = row.partition("=")
+        os.environ[name] = value
+    if coerced is not None:
+        os.environ.setdefault("LC_CTYPE", coerced)
+    time.tzset()
+    os.chdir(os.environ["LAMBDA_TASK_ROOT"])
+
+
 def main() -> None:
     runtime = os.path.dirname(os.path.abspath(__file__))
     environ = os.environ
@@ -37,10 +59,17 @@ def main() -> None:
 
     from awslambdaric import bootstrap  # type: ignore[import-not-found] # isort: skip
 
-    gc.enable()
-    sys.path[:] = found
     import site
 
+    client = SocketClient(environ["AWS_LAMBDA_RUNTIME_API"])
+    if "LAMBENT_PARKED" in environ:
+        wait_for_orders()
+        if "AWS_LAMBDA_LOG_FORMAT" in environ:  # which the client reads when it is imported
+            import importlib
+
+            importlib.reload(bootstrap)
+    gc.enable()
+    sys.path[:] = found
     if sys.flags.no_site:
         site.setquit()
         site.setcopyright()
@@ -49,7 +78,7 @@ def main() -> None:
         if os.path.isdir(folder):
             site.addsitedir(folder)  # for the .pth files of packages
     keep_records_whole(bootstrap.StandardLogSink)
-    bootstrap.run(environ["_HANDLER"], SocketClient(environ["AWS_LAMBDA_RUNTIME_API"]))
+    bootstrap.run(environ["_HANDLER"], client)
 
 
 if __name__ == "__main__":
