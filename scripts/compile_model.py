@@ -21,7 +21,9 @@ TARGET = Path(__file__).resolve().parent.parent / "src" / "lambent" / "control" 
 #: CloudWatch Logs operations that the server answers, or may answer soon; the others are unknown to it.
 LOGS_OPERATIONS = (
     "CreateLogGroup", "CreateLogStream", "DeleteLogGroup", "DeleteLogStream", "DeleteRetentionPolicy",
-    "DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents", "GetLogEvents", "PutLogEvents", "PutRetentionPolicy",
+    "DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents", "GetLogEvents", "ListTagsForResource",
+    "ListTagsLogGroup", "PutLogEvents", "PutRetentionPolicy", "TagLogGroup", "TagResource", "UntagLogGroup",
+    "UntagResource",
 )  # fmt: skip
 
 HEAD = '''"""Routes, shapes and errors of the Lambda API and of the CloudWatch Logs operations that tools use.

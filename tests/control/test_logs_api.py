@@ -319,3 +319,32 @@ async def test_retention_policy_can_be_taken_back(plane: Plane, store: LogStore)
         assert "retentionInDays" not in logs.describe_log_groups()["logGroups"][0]
 
     await plane.drive(script, "logs")
+
+
+async def test_groups_have_tags_as_long_as_they_live(plane: Plane, store: LogStore) -> None:
+    fill(store)
+    arn = "arn:aws:logs:us-east-1:000000000000:log-group:"
+
+    def script(logs: Any) -> None:
+        logs.create_log_group(logGroupName="/mine", tags={"a": "b"})
+        assert logs.list_tags_for_resource(resourceArn=f"{arn}/mine")["tags"] == {"a": "b"}
+        logs.tag_resource(resourceArn=f"{arn}/mine", tags={"a": "c", "d": "e"})
+        logs.tag_log_group(logGroupName="/mine", tags={"f": "g"})
+        assert logs.list_tags_log_group(logGroupName="/mine")["tags"] == {"a": "c", "d": "e", "f": "g"}
+        logs.untag_resource(resourceArn=f"{arn}/mine", tagKeys=["a", "none"])
+        logs.untag_log_group(logGroupName="/mine", tags=["d"])
+        assert logs.list_tags_for_resource(resourceArn=f"{arn}/mine")["tags"] == {"f": "g"}
+        assert logs.list_tags_for_resource(resourceArn=arn + GROUP)["tags"] == {}, "the platform made this one"
+        assert refusal(logs.tag_resource, resourceArn=f"{arn}/mine", tags={f"k{number}": "" for number in range(50)}
+                       )[0] == "TooManyTagsException"  # fmt: skip
+        logs.delete_log_group(logGroupName="/mine")
+        logs.create_log_group(logGroupName="/mine")
+        assert logs.list_tags_for_resource(resourceArn=f"{arn}/mine")["tags"] == {}
+        nobody = ("ResourceNotFoundException", "The specified log group does not exist.")
+        assert refusal(logs.list_tags_for_resource, resourceArn=f"{arn}nobody") == nobody
+        assert refusal(logs.tag_log_group, logGroupName="nobody", tags={"a": "b"}) == nobody
+        assert refusal(logs.delete_log_group, logGroupName="nobody") == nobody
+        for strange in ("arn:aws:logs:eu-west-1:000000000000:log-group:/mine", "arn:aws:logs:us-east-1::destination:d"):
+            assert refusal(logs.list_tags_for_resource, resourceArn=strange)[0] == "ResourceNotFoundException"
+
+    await plane.drive(script, "logs")

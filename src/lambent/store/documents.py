@@ -18,6 +18,7 @@ from lambent.store.writer import Change
 Kind = Literal[
     "policy", "reserved-concurrency", "provisioned-concurrency", "event-invoke", "runtime-management", "recursion",
     "code-signing", "event-source-mapping", "code-signing-config", "layer-policy", "role", "managed-policy",
+    "log-group",
 ]  # fmt: skip
 Document = Mapping[str, Any]
 

@@ -1,7 +1,8 @@
 """CloudWatch Logs: the operations that tools use to read logs, and those that programs use to write their own.
 
-Groups and streams of functions are made by the platform; here they are only shown. Facts: the CloudWatch Logs API
-reference, and fact sheet 5.2. What is stored and searched how is in `telemetry`.
+Groups and streams of functions are made by the platform; here they are only shown. What is done with whole groups is in
+`log_groups`. Facts: the CloudWatch Logs API reference, and fact sheet 5.2. What is stored and searched how is in
+`telemetry`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from lambent.errors import ApiError
 from lambent.telemetry.logs import Group, LogStore, NoSuchGroup, NoSuchStream, Stream
 from lambent.telemetry.pattern import BadPattern, compile_pattern
 from lambent.telemetry.queries import FOREVER_MS, PAGE_EVENTS, BadToken
-from lambent.telemetry.retention import DAYS_ALLOWED
 from lambent.telemetry.segments import Event, Position
 
 DESCRIBE_LIMIT = 50  # API reference: the default and the maximum
@@ -37,10 +37,10 @@ _PAGE_TOKEN = re.compile(r"([fb])/(\d{20})(\d{12})(\d{24})/s", re.ASCII)
 
 @logs_operation("DescribeLogGroups")
 def describe_log_groups(context: Context, params: Params) -> Answer:
-    store = _store(context)
+    store = store_of(context)
     prefix, part = params.get("logGroupNamePrefix", ""), params.get("logGroupNamePattern", "")
     if prefix and part:
-        raise _invalid("LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.")
+        raise invalid("LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.")
     names = {_name_in(identifier) for identifier in params.get("logGroupIdentifiers") or ()}
     groups = [
         group
@@ -55,12 +55,12 @@ def describe_log_groups(context: Context, params: Params) -> Answer:
 
 @logs_operation("DescribeLogStreams")
 def describe_log_streams(context: Context, params: Params) -> Answer:
-    store = _store(context)
+    store = store_of(context)
     name, prefix = _group_name(params), params.get("logStreamNamePrefix", "")
     by_time = params.get("orderBy") == "LastEventTime"
     if by_time and prefix:
-        raise _invalid("Cannot order by LastEventTime with a logStreamNamePrefix.")
-    with _lookup_errors():
+        raise invalid("Cannot order by LastEventTime with a logStreamNamePrefix.")
+    with lookup_errors():
         streams = [stream for stream in store.streams(name) if stream.name.startswith(prefix)]
     key = _by_time if by_time else _by_name
     page, token = _slice(streams, params, key, descending=params.get("descending", False))
@@ -74,12 +74,12 @@ def get_log_events(context: Context, params: Params) -> Answer:
     if params.get("nextToken"):
         found = _PAGE_TOKEN.fullmatch(params["nextToken"])
         if found is None:
-            raise _invalid("The specified nextToken is invalid.")
+            raise invalid("The specified nextToken is invalid.")
         direction, timestamp_ms, segment, offset = found.groups()
         position = Position(int(timestamp_ms), stream, int(segment), int(offset))
         backward = direction == "b"  # a token knows its direction, whatever startFromHead says
-    with _lookup_errors():
-        page = _store(context).get_events(
+    with lookup_errors():
+        page = store_of(context).get_events(
             _group_name(params),
             stream,
             start_ms=params.get("startTime", 0),
@@ -103,9 +103,9 @@ def get_log_events(context: Context, params: Params) -> Answer:
 def filter_log_events(context: Context, params: Params) -> Answer:
     streams, prefix = params.get("logStreamNames"), params.get("logStreamNamePrefix", "")
     if streams and prefix:
-        raise _invalid("Cannot specify both logStreamNames and logStreamNamePrefix.")
-    with _lookup_errors():
-        found = _store(context).filter_events(
+        raise invalid("Cannot specify both logStreamNames and logStreamNamePrefix.")
+    with lookup_errors():
+        found = store_of(context).filter_events(
             _group_name(params),
             streams=streams,
             prefix=prefix,
@@ -120,57 +120,19 @@ def filter_log_events(context: Context, params: Params) -> Answer:
     return answer if found.token is None else answer | {"nextToken": found.token}
 
 
-@logs_operation("CreateLogGroup")
-def create_log_group(context: Context, params: Params) -> Answer:
-    for member in ("kmsKeyId", "tags", "deletionProtectionEnabled"):
-        if params.get(member):
-            raise not_served(f"{member} of log groups")
-    if params.get("logGroupClass", "STANDARD") != "STANDARD":
-        raise not_served(f"The class {params['logGroupClass']} of log groups")
-    if not _store(context).create_group(params["logGroupName"]):
-        raise ApiError("ResourceAlreadyExistsException", "The specified log group already exists")
-    return None
-
-
 @logs_operation("CreateLogStream")
 def create_log_stream(context: Context, params: Params) -> Answer:
-    with _lookup_errors():
-        made = _store(context).create_stream(params["logGroupName"], params["logStreamName"])
+    with lookup_errors():
+        made = store_of(context).create_stream(params["logGroupName"], params["logStreamName"])
     if not made:
         raise ApiError("ResourceAlreadyExistsException", "The specified log stream already exists")
     return None
 
 
-@logs_operation("DeleteLogGroup")
-def delete_log_group(context: Context, params: Params) -> Answer:
-    with _lookup_errors():
-        _store(context).delete_group(params["logGroupName"])
-    return None
-
-
 @logs_operation("DeleteLogStream")
 def delete_log_stream(context: Context, params: Params) -> Answer:
-    with _lookup_errors():
-        _store(context).delete_stream(params["logGroupName"], params["logStreamName"])
-    return None
-
-
-@logs_operation("PutRetentionPolicy")
-def put_retention_policy(context: Context, params: Params) -> Answer:
-    days = params["retentionInDays"]
-    if days not in DAYS_ALLOWED:
-        allowed = ", ".join(map(str, DAYS_ALLOWED))
-        raise _invalid(f"1 validation error detected: Value '{days}' at 'retentionInDays' failed to satisfy "
-                       f"constraint: Member must satisfy enum value set: [{allowed}]")
-    with _lookup_errors():
-        _store(context).retain(params["logGroupName"], days)
-    return None
-
-
-@logs_operation("DeleteRetentionPolicy")
-def delete_retention_policy(context: Context, params: Params) -> Answer:
-    with _lookup_errors():
-        _store(context).retain(params["logGroupName"], None)
+    with lookup_errors():
+        store_of(context).delete_stream(params["logGroupName"], params["logStreamName"])
     return None
 
 
@@ -179,17 +141,17 @@ def put_log_events(context: Context, params: Params) -> Answer:
     events = [(event["timestamp"], event["message"]) for event in params["logEvents"]]
     size = sum(len(message.encode("utf-8", "replace")) + EVENT_BYTES for _, message in events)
     if size > BATCH_BYTES:
-        raise _invalid(f"Upload too large: {size} bytes exceeds limit of {BATCH_BYTES}")
+        raise invalid(f"Upload too large: {size} bytes exceeds limit of {BATCH_BYTES}")
     times = [timestamp_ms for timestamp_ms, _ in events]
     if times != sorted(times):
-        raise _invalid("Log events in a single PutLogEvents request must be in chronological order.")
+        raise invalid("Log events in a single PutLogEvents request must be in chronological order.")
     if times[-1] - times[0] > BATCH_SPAN_MS:
-        raise _invalid("The batch of log events in a single PutLogEvents request cannot span more than 24 hours.")
+        raise invalid("The batch of log events in a single PutLogEvents request cannot span more than 24 hours.")
     now_ms = int(context.clock.wall() * 1000)
     old = sum(timestamp_ms < now_ms - TOO_OLD_MS for timestamp_ms in times)
     new = sum(timestamp_ms > now_ms + TOO_NEW_MS for timestamp_ms in times)
-    with _lookup_errors():
-        _store(context).put(params["logGroupName"], params["logStreamName"], events[old : len(events) - new])
+    with lookup_errors():
+        store_of(context).put(params["logGroupName"], params["logStreamName"], events[old : len(events) - new])
     rejected: dict[str, int] = {}
     if old:
         rejected["tooOldLogEventEndIndex"] = old
@@ -199,14 +161,15 @@ def put_log_events(context: Context, params: Params) -> Answer:
     return answer | {"rejectedLogEventsInfo": rejected} if rejected else answer
 
 
-def _store(context: Context) -> LogStore:
+def store_of(context: Context) -> LogStore:
+    """The logs of the caller's account and region."""
     if context.logs is None:
         raise not_served("CloudWatch Logs")
     return context.logs.of(context.account, context.region)
 
 
 @contextmanager
-def _lookup_errors() -> Iterator[None]:
+def lookup_errors() -> Iterator[None]:
     """Errors of the store in AWS's words."""
     try:
         yield
@@ -215,19 +178,20 @@ def _lookup_errors() -> Iterator[None]:
     except NoSuchStream:
         raise ApiError("ResourceNotFoundException", "The specified log stream does not exist.", status=400) from None
     except BadToken:
-        raise _invalid("The specified nextToken is invalid.") from None
+        raise invalid("The specified nextToken is invalid.") from None
     except BadPattern as error:
-        raise _invalid(str(error)) from None
+        raise invalid(str(error)) from None
 
 
-def _invalid(message: str) -> ApiError:
+def invalid(message: str) -> ApiError:
+    """What the service calls nearly every wrong parameter."""
     return ApiError("InvalidParameterException", message)
 
 
 def _group_name(params: Params) -> str:
     name, identifier = params.get("logGroupName"), params.get("logGroupIdentifier")
     if (name is None) == (identifier is None):
-        raise _invalid("Exactly one of logGroupName and logGroupIdentifier must be specified.")
+        raise invalid("Exactly one of logGroupName and logGroupIdentifier must be specified.")
     return str(name) if name is not None else _name_in(str(identifier))
 
 
@@ -310,7 +274,7 @@ def _key_in(token: str, like: list[Any]) -> list[Any]:
     try:
         key = msgspec.json.decode(base64.urlsafe_b64decode(token), type=list[int | str])
     except (ValueError, msgspec.DecodeError):
-        raise _invalid("The specified nextToken is invalid.") from None
+        raise invalid("The specified nextToken is invalid.") from None
     if like and list(map(type, key)) != list(map(type, like)):
-        raise _invalid("The specified nextToken is invalid.")
+        raise invalid("The specified nextToken is invalid.")
     return list(key)
