@@ -99,6 +99,8 @@ async def test_role_from_creation_to_deletion(tmp_path: Path) -> None:
             attached = client.list_attached_role_policies(RoleName="r")["AttachedPolicies"]
             assert attached == [{"PolicyName": "AWSLambdaBasicExecutionRole", "PolicyArn": BASIC}]
             client.update_role(RoleName="r", MaxSessionDuration=7200)
+            assert client.update_role_description(RoleName="r", Description="new")["Role"]["Description"] == "new"
+            client.update_role(RoleName="r", Description="<&>")
             client.put_role_permissions_boundary(RoleName="r", PermissionsBoundary=BASIC)
             bounded = client.get_role(RoleName="r")["Role"]
             assert (bounded["MaxSessionDuration"], bounded["Description"]) == (7200, "<&>")

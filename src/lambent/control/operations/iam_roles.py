@@ -50,7 +50,7 @@ async def create_role(context: Context, form: Form) -> Result:
 
 
 @query_operation("iam", "GetRole")
-def get_role(context: Context, form: Form) -> Result:
+def get_role(context: Context, form: Form) -> dict[str, Any]:
     return {"Role": _shown(_find(context, form))}
 
 
@@ -85,6 +85,13 @@ async def update_role(context: Context, form: Form) -> Result:
 
     await _change(context, form, changes)
     return {}
+
+
+@query_operation("iam", "UpdateRoleDescription")
+async def update_role_description(context: Context, form: Form) -> Result:
+    """The older form of UpdateRole, which Terraform still uses."""
+    await _change(context, form, lambda role: {"Description": form.get("Description", "")})
+    return get_role(context, form)
 
 
 @query_operation("iam", "PutRolePermissionsBoundary")
