@@ -1,35 +1,68 @@
 #!/usr/bin/env node
-// An external extension that says what it is told, one line for each event of the environment's life.
-// It needs nothing but Node.js 18 or newer, whose fetch it uses.
+// An external extension that says what it is told: lifecycle events and telemetry, one line for each.
+//
+// It needs nothing but Node.js 18 or newer, whose fetch it uses. Variables of the function change what it does:
+// WITNESS_TYPES (default `platform,function`; never `extension`, since it would be told of its own lines; empty for
+// lifecycle events only) and WITNESS_PORT.
 
+const { createServer } = require("node:http");
 const { basename } = require("node:path");
 
 const name = basename(__filename); // the platform knows an external extension by its file name
-const base = `http://${process.env.AWS_LAMBDA_RUNTIME_API}/2020-01-01/extension`;
+const host = `http://${process.env.AWS_LAMBDA_RUNTIME_API}`;
+const types = (process.env.WITNESS_TYPES ?? "platform,function").split(",").filter(Boolean);
+const port = Number(process.env.WITNESS_PORT ?? 8080);
 const say = (what, more) => console.log(`${name}: ${what} ${JSON.stringify(more)}`);
 
-async function register() {
-  const reply = await fetch(`${base}/register`, {
-    method: "POST",
-    headers: { "Lambda-Extension-Name": name, "Content-Type": "application/json" },
-    body: JSON.stringify({ events: ["INVOKE", "SHUTDOWN"] }),
+async function call(method, path, headers, body) {
+  const reply = await fetch(host + path, {
+    method,
+    headers: { ...headers, "Content-Type": "application/json" },
+    body: body && JSON.stringify(body),
   });
-  if (!reply.ok) throw new Error(await reply.text());
-  say("registered", { function: (await reply.json()).functionName });
-  return reply.headers.get("lambda-extension-identifier");
+  if (!reply.ok) throw new Error(`${path} answers ${reply.status}: ${await reply.text()}`);
+  return reply;
+}
+
+// Batches come as JSON arrays; a 200 says that this one need not be sent again.
+async function listen() {
+  const server = createServer(async (request, response) => {
+    const parts = [];
+    for await (const part of request) parts.push(part);
+    for (const { type, record } of JSON.parse(Buffer.concat(parts))) say("telemetry", { type, record });
+    response.end();
+  });
+  // The listener must be up before subscribing, and on sandbox.localdomain, which is this environment alone.
+  await new Promise((resolve) => server.listen(port, "sandbox.localdomain", resolve));
+}
+
+async function subscribe(identity) {
+  await listen();
+  const reply = await call("PUT", "/2022-07-01/telemetry", identity, {
+    schemaVersion: "2022-12-13",
+    types,
+    buffering: { timeoutMs: 25 },
+    destination: { protocol: "HTTP", URI: `http://sandbox.localdomain:${port}` },
+  });
+  if (reply.status !== 200) say("unsupported", await reply.text()); // 202: there is no telemetry here; life goes on
 }
 
 async function main() {
-  const identity = { "Lambda-Extension-Identifier": await register() };
+  const registered = await call("POST", "/2020-01-01/extension/register", { "Lambda-Extension-Name": name },
+    { events: ["INVOKE", "SHUTDOWN"] });
+  const identity = { "Lambda-Extension-Identifier": registered.headers.get("lambda-extension-identifier") };
+  if (types.length) await subscribe(identity);
+  say("registered", { function: (await registered.json()).functionName });
   for (;;) {
     // The platform answers when there is something to do, and freezes this process until then.
-    const reply = await fetch(`${base}/event/next`, { headers: identity });
-    const event = await reply.json();
+    const event = await (await call("GET", "/2020-01-01/extension/event/next", identity)).json();
+    const left_ms = event.deadlineMs - Date.now();
     if (event.eventType === "SHUTDOWN") {
-      say("shutdown", { reason: event.shutdownReason, left_ms: event.deadlineMs - Date.now() });
-      return;
+      say("shutdown", { reason: event.shutdownReason, left_ms });
+      await new Promise((resolve) => setTimeout(resolve, 100)); // the last telemetry is on its way
+      process.exit(0);
     }
-    say("invoke", { request: event.requestId });
+    say("invoke", { request: event.requestId, left_ms });
   }
 }
 
