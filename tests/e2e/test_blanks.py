@@ -32,6 +32,12 @@ def handler(event, context):
         "name": context.function_name, "memory": context.memory_limit_in_mb,
     }
 """
+NODE = Function("node", """
+const fs = require("node:fs");
+const seen = { environ: { ...process.env }, cwd: process.cwd(), argv: process.argv, flags: process.execArgv };
+exports.handler = async () => ({ ...seen, hour: new Date(0).getHours(), stdin: fs.readlinkSync("/proc/self/fd/0"),
+                                 meminfo: fs.readFileSync("/proc/meminfo", "utf8").split("\\n")[0] });
+""", runtime="nodejs20.x", memory=512, more={"Environment": {"Variables": {"TZ": "Asia/Tokyo"}}})
 CANARY = "a-secret-that-nobody-else-may-see"
 
 FUNCTIONS = [
@@ -87,6 +93,23 @@ def test_sizes_are_those_of_the_function(server: Server) -> None:
     seen = server.invoke("sized").payload
     assert seen["meminfo_kib"] == 1024 * 1024 and seen["tmp_mib"] >= 1000
     assert seen["tz"] == "JST"
+
+
+def test_a_node_js_blank_becomes_what_a_process_of_the_function_s_own_is(server: Server, data_dir: Path) -> None:
+    with running(data_dir.with_name("without-node"), "--blanks", "0") as other:
+        rows = []
+        for one in (server, other):
+            one.deploy(NODE)
+            if one is server:
+                fresh(one, "node")
+            call = one.invoke("node")
+            assert one.environment(call.environment)["from_blank"] is (one is server)
+            rows.append(call.payload)
+        for row in rows:
+            for own in ("LOG_STREAM_NAME", "RUNTIME_API", "METADATA_API", "METADATA_TOKEN"):
+                row["environ"].pop("AWS_LAMBDA_" + own)
+        assert rows[0] == rows[1]
+        assert rows[0]["environ"]["TZ"] == "Asia/Tokyo" and rows[0]["hour"] == 9
 
 
 def test_siblings_share_neither_seeds_nor_secrets(server: Server) -> None:

@@ -2,6 +2,7 @@
 // The managed Node.js runtime: loads the handler, asks the platform for invocations, reports what becomes of them.
 // Rules: fact sheet 17.2. CommonJS, since an ES module as the first program costs 5 ms more at every start.
 
+const fs = require("node:fs");
 const { RuntimeClient } = require("./client.cjs");
 const { Invocation, NEVER_SETTLED } = require("./invocation.cjs");
 const { awslambda } = require("./streaming.cjs");
@@ -14,11 +15,25 @@ const EXIT_UNCAUGHT_EXCEPTION = 129;
 const EXIT_NEVER_SETTLED = 13; // Node.js's own code for a main module that never settles
 
 const environ = process.env;
+if (environ.LAMBENT_PARKED) waitForOrders();
 const settled = Promise.resolve();
 let handler = null;
 let invocation = null; // the one that is running
 let idle = false; // waiting for an invocation
 let ending = false;
+
+/** A parked blank goes no further until it is known whose runtime it is: its input then brings the environment. */
+function waitForOrders() {
+  const orders = fs.readFileSync(0, "utf8");
+  if (!orders) process.exit(0); // nobody will need this one
+  fs.closeSync(0);
+  fs.openSync("/dev/null", "r"); // takes the number that has just become free
+  const rows = new Map(orders.split("\0").map((row) => [row.slice(0, row.indexOf("=")), row.slice(row.indexOf("=") + 1)]));
+  for (const name of Object.keys(environ)) if (!rows.has(name)) delete environ[name];
+  // Only what differs: setting TZ, to whatever, takes V8 tens of milliseconds.
+  for (const [name, value] of rows) if (environ[name] !== value) environ[name] = value;
+  process.chdir(environ.LAMBDA_TASK_ROOT);
+}
 
 const client = new RuntimeClient(environ.AWS_LAMBDA_RUNTIME_API, (headers, payload) => {
   idle = false;
