@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -31,6 +32,18 @@ def test_good_request_is_decoded_without_what_is_unknown_or_null() -> None:
     params = create(Unknown=1, Description=None, Timeout=3.0, Environment={"Variables": {"AB": "c"}, "More": 1})
     assert params == {"FunctionName": "f", "Role": GOOD["Role"], "Code": {"ZipFile": b"\0\0\0"}, "Timeout": 3,
                       "Environment": {"Variables": {"AB": "c"}}}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, (1 << 20) // 4 * 3, (1 << 20) // 4 * 3 + 1, 2 << 20])
+def test_package_of_any_size_is_decoded(size: int) -> None:
+    content = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    assert create(Code={"ZipFile": base64.b64encode(content).decode()})["Code"]["ZipFile"] == content
+
+
+@pytest.mark.parametrize("text", ["A", "AAA", "AA=A", "=AAA", "AAAA=", "A A A A ", "AA-_", "AAAÄ", "AAA\n",
+                                  "A" * ((1 << 20) - 2) + "==AAAA"])  # fmt: skip
+def test_package_that_is_not_base64_is_refused(text: str) -> None:
+    assert refusal(Code={"ZipFile": text}).message == "The value is not Base64-encoded"
 
 
 START = "1 validation error detected: Value "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import os
 import stat
@@ -65,6 +66,16 @@ async def test_package_is_unpacked_with_its_modes_readable_and_not_writable(tmp_
         "a": (0o555, b""), "a/b": (0o444, b"new"), "setuid": (0o555, b""),
     }  # fmt: skip
     assert stat.S_IMODE(root.stat().st_mode) == 0o555
+
+
+async def test_package_at_hand_is_unpacked_before_its_blob_is_kept(tmp_path: Path, blobs: Blobs) -> None:
+    content = archive(regular("app.py", b"code"))
+    store = PackageStore(tmp_path, blobs)
+    digest = hashlib.sha256(content).hexdigest()
+    root = await store.unpack(digest, content)
+    assert tree(root) == {"app.py": (0o444, b"code")} and digest not in blobs
+    assert blobs.put(content, digest) == digest and blobs.read(digest) == content
+    assert await store.unpack(digest) == root
 
 
 async def test_many_callers_share_one_unpacking(tmp_path: Path, blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def check_source(code: Mapping[str, Any], what: str) -> None:
 
 @asynccontextmanager
 async def stored(context: Context, code: Mapping[str, Any]) -> AsyncIterator[tuple[str, int]]:
-    """Keep a zip as a blob and unpack it, in threads; gives its digest and its size in bytes.
+    """Keep a zip as a blob and unpack it, both at once, in threads; gives its digest and its size in bytes.
 
     Raises ApiError for code that cannot be fetched, and for a zip that is refused. It is unpacked already here because
     only that shows a broken stream or checksum, which the caller is to hear of. Within the context it is held; what no
@@ -44,8 +44,10 @@ async def stored(context: Context, code: Mapping[str, Any]) -> AsyncIterator[tup
     await asyncio.to_thread(validate_zip, content, ZIPPED_BYTES if "ZipFile" in code else UNZIPPED_BYTES)
     sha256 = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
     with context.store.blobs.references.held([sha256]):
-        await asyncio.to_thread(context.store.blobs.put, content)
-        await context.packages.unpack(sha256)
+        kept = asyncio.to_thread(context.store.blobs.put, content, sha256)
+        for ended in await asyncio.gather(kept, context.packages.unpack(sha256, content), return_exceptions=True):
+            if isinstance(ended, BaseException):
+                raise ended
         yield sha256, len(content)
 
 

