@@ -1,15 +1,16 @@
 """Write docs/states.md: what each failure means, as the machine of an environment decides it.
 
 Every row is a script of events fed to `core.environment`; its cells are read off the effects. With --check it says
-whether the page is current (exit code 1 if not). A test also checks that the test named in each row exists.
+whether the page is current (exit code 1 if not). `tests/e2e/test_failures.py` provokes every row on a real server, over
+every way in which a runtime can talk to it, and compares what it sees with the same effects.
 """
 
 from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lambent.core import effects as do
@@ -44,19 +45,33 @@ _HEAD = """# What each failure means
 
 Every row is a script played to the machine of one environment (`src/lambent/core/environment.py`); the cells are what
 the machine asked for. `a` is an external extension that registered for INVOKE and SHUTDOWN. The log shows the records
-of the invocation that fails, in the Text format; the events are those of the Telemetry API. In every row the sandbox,
-/tmp and the log stream survive.
+of the invocation that fails, in the Text format; the events are those of the Telemetry API. The function's timeout is a
+second. In every row the sandbox, /tmp and the log stream survive.
+
+Every row is a test, `tests/e2e/test_failures.py::test_failure`, over every way in which a runtime can talk to the
+platform: *lane* (managed Python), *client* (AWS's Python client over HTTP, in a package for `provided.al2023`), *node*
+(managed Node.js) and *custom* (a `bootstrap` that makes the calls itself). Where a row is not possible in a way, a note
+says why.
 
 <!-- Written by scripts/document_states.py; a test fails when it is out of date. -->
 
-| situation | the caller is told | log | telemetry | memory | the next invocation | shown by |
+| situation | the caller is told | log | telemetry | memory | the next invocation | shown over |
 | --- | --- | --- | --- | --- | --- | --- |
 """
+WAYS = ("lane", "client", "node", "custom")
+_TOGETHER = "its client sends a result and the question for the next invocation in one message"
+_WHOLE = "its client sends a response whole or not at all"
+_ENDS = "AWS's Python client ends when a response of its is refused: the next row"
+_GOES_ON = "the runtime goes on after a response that was refused: the row before"
+_MODES = "its client names no other mode"
+_BRINGS = "the runtime brings its own program"
+_STARTS = "the program of the package is what starts the client"
 _FUNCTION = FunctionVersion("000000000000", "us-east-1", "f", "$LATEST", "g", "python3.12", "app.handler", "0" * 64)
 _RAISED = Outcome(OutcomeKind.FUNCTION_ERROR, b'{"errorType":"ValueError","errorMessage":"boom"}')
 _NAMED = Outcome(OutcomeKind.FUNCTION_ERROR, b'{"errorType":"Runtime.ImportModuleError","errorMessage":"..."}',
                  error_type="Runtime.ImportModuleError")
 _OK = Outcome(OutcomeKind.RESPONSE, b'"ok"')
+TIMEOUT_S = 1.0
 _BOOTSTRAPS = ("/var/task/bootstrap", "/opt/bootstrap")
 
 
@@ -68,7 +83,7 @@ class Play:
     """One environment and everything that its machine has asked for; `mark` begins what a row shows."""
 
     def __init__(self, extensions: tuple[str, ...] = ()) -> None:
-        self.machine = Environment(3.0)
+        self.machine = Environment(TIMEOUT_S)
         self.at = 0.0
         self.effects: list[Effect] = []
         self._feed(Started(0.0, _invocation("r1")), SandboxCreated(0.0, extensions))
@@ -110,17 +125,19 @@ class Play:
 class Row:
     situation: str
     events: Sequence[Event | str]  #: `late` stands for the deadline that is running
-    shown_by: str
     extensions: tuple[str, ...] = ()
     during_init: bool = False
+    #: way: why the situation cannot come about in it
+    not_over: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ways(self) -> list[str]:
+        return [way for way in WAYS if way not in self.not_over]
 
 
-_E2E = "tests/e2e/test_errors.py::test_the_caller_is_told_what_went_wrong"
-_EXT = "tests/e2e/test_extensions.py::test_"
-_CORE = "tests/core/test_environment.py::test_"
-_LIFE = "tests/e2e/test_lifecycle.py::test_"
 _AGENT = ("a",)
 _REGISTER = ExtensionRegistered(0, "a", True, True)
+_READY = (_REGISTER, NextRequested(0, "a"))
 _TOO_LARGE = outcomes.response_too_large(RESPONSE_PAYLOAD_BYTES)
 
 
@@ -129,48 +146,51 @@ def _exit(code: int | None = None, signal: int | None = None, oom: bool = False,
 
 
 ROWS = (
-    Row("the handler raises", (ErrorPosted(0, "r1", _RAISED), NextRequested(0)), _E2E),
-    Row("the response is too large", (ErrorPosted(0, "r1", _TOO_LARGE), NextRequested(0)), _E2E),
-    Row("exit 0 while it works", (_exit(0),), _E2E),
-    Row("exit 1 while it works", (_exit(1),), _E2E),
-    Row("segmentation fault while it works", (_exit(signal=11),), _E2E),
-    Row("out of memory while it works", (_exit(signal=9, oom=True),), _E2E),
-    Row("the timeout passes while it works", ("late",), _LIFE + "a_timeout_keeps_tmp_and_log_stream_and_loses_memory"),
-    Row("exit after the response, before Next", (ResponsePosted(0, "r1", _OK), _exit(0)),
-        _CORE + "runtime_that_ends_after_its_answer_has_answered_and_is_reset"),
+    Row("the handler raises", (ErrorPosted(0, "r1", _RAISED), NextRequested(0))),
+    Row("the response is too large", (ErrorPosted(0, "r1", _TOO_LARGE), NextRequested(0)),
+        not_over={"lane": _ENDS, "client": _ENDS}),
+    Row("the response is too large, and the runtime ends because of it", (ErrorPosted(0, "r1", _TOO_LARGE), _exit(1)),
+        not_over={"node": _GOES_ON, "custom": _GOES_ON}),
+    Row("the response breaks off", (ErrorPosted(0, "r1", outcomes.truncated_response()), NextRequested(0)),
+        not_over={"lane": _WHOLE, "client": _WHOLE, "node": _WHOLE}),
+    Row("the response has an unknown mode", (ErrorPosted(0, "r1", outcomes.invalid_response_mode()), NextRequested(0)),
+        not_over={"lane": _MODES, "client": _MODES, "node": _MODES}),
+    Row("exit 0 while it works", (_exit(0),)),
+    Row("exit 1 while it works", (_exit(1),)),
+    Row("segmentation fault while it works", (_exit(signal=11),)),
+    Row("out of memory while it works", (_exit(signal=9, oom=True),)),
+    Row("the timeout passes while it works", ("late",)),
+    Row("exit after the response, before Next", (ResponsePosted(0, "r1", _OK), _exit(0)), not_over={"lane": _TOGETHER}),
     Row("the timeout passes after the response, the runtime does not ask for more",
-        (ResponsePosted(0, "r1", _OK), "late"), _CORE + "timeout_after_the_answer_resets_and_answers_nobody_twice"),
-    Row("exit between invocations", (ResponsePosted(0, "r1", _OK), NextRequested(0), _exit(signal=9)),
-        _CORE + "process_killed_between_invocations_means_a_reset_and_a_new_init"),
-    Row("the runtime posts an init error", (InitErrorPosted(0, _NAMED), _exit(1)),
-        _LIFE + "a_failing_init_runs_twice_for_the_first_caller", during_init=True),
-    Row("exit during Init", (_exit(1),), _E2E, during_init=True),
-    Row("Init takes more than ten seconds, and again more than the timeout", ("late",),
-        _LIFE + "an_init_over_ten_seconds_is_repeated_inside_the_invocation", during_init=True),
-    Row("there is no bootstrap", (EntrypointMissing(0, _BOOTSTRAPS),),
-        _CORE + "missing_bootstrap_is_said_for_both_inits_and_answered", during_init=True),
-    Row("the extension cannot be executed", (_exit(127, who="a"),),
-        _EXT + "extension_that_cannot_be_executed_is_a_launch_error", _AGENT, during_init=True),
+        (ResponsePosted(0, "r1", _OK), "late"), not_over={"lane": _TOGETHER}),
+    Row("exit between invocations", (ResponsePosted(0, "r1", _OK), NextRequested(0), _exit(signal=9))),
+    Row("the runtime posts an init error", (InitErrorPosted(0, _NAMED), _exit(1)), during_init=True),
+    Row("exit 0 during Init", (_exit(0),), during_init=True),
+    Row("exit 1 during Init", (_exit(1),), during_init=True),
+    Row("segmentation fault during Init", (_exit(signal=11),), during_init=True),
+    Row("out of memory during Init", (_exit(signal=9, oom=True),), during_init=True),
+    Row("Init takes more than ten seconds, and again more than the timeout", ("late",), during_init=True),
+    Row("there is no bootstrap", (EntrypointMissing(0, _BOOTSTRAPS),), during_init=True,
+        not_over={"lane": _BRINGS, "client": _STARTS, "node": _BRINGS}),
+    Row("the extension cannot be executed", (_exit(127, who="a"),), _AGENT, during_init=True),
     Row("the extension posts an init error", (_REGISTER, ExtensionInitErrorPosted(0, "a", "Extension.NoLicence")),
-        _EXT + "extension_that_fails_is_the_callers_answer", _AGENT, during_init=True),
-    Row("the extension exits during Init", (_REGISTER, _exit(3, who="a")),
-        "tests/e2e/test_layers.py::test_extension_that_ends_fails_init", _AGENT, during_init=True),
-    Row("the extension exits while the function works", (_exit(0, who="a"),),
-        _EXT + "extension_that_fails_is_the_callers_answer", _AGENT),
-    Row("the extension posts an exit error", (ExtensionExitErrorPosted(0, "a", "Extension.NoLicence"),),
-        _EXT + "extension_that_fails_is_the_callers_answer", _AGENT),
+        _AGENT, during_init=True),
+    Row("the extension exits during Init", (_REGISTER, _exit(3, who="a")), _AGENT, during_init=True),
+    Row("the extension exits while the function works", (_exit(0, who="a"),), _AGENT),
+    Row("the extension posts an exit error", (ExtensionExitErrorPosted(0, "a", "Extension.NoLicence"),), _AGENT),
     Row("the extension is not done when the timeout passes", (ResponsePosted(0, "r1", _OK), NextRequested(0), "late"),
-        _EXT + "slow_extension_runs_into_the_timeout_after_the_answer_and_is_told_when_it_asks", _AGENT),
+        _AGENT),
+    Row("the extension exits between invocations",
+        (ResponsePosted(0, "r1", _OK), NextRequested(0), NextRequested(0, "a"), _exit(signal=9, who="a")), _AGENT),
 )
 
-#: Calls that are refused and change nothing: situation, the state they come in, the call, the answer, the test.
-REFUSALS = (
-    ("Next while an invocation is being worked on", NextRequested(0), "403", "refused_and_leave_no_trace"),
-    ("a response for another request", ResponsePosted(0, "r9", _OK), "400", "to_another_request_is_refused_by_its_id"),
-    ("an init error after Next", InitErrorPosted(0, _NAMED), "403", "refused_and_leave_no_trace"),
+#: Calls that are refused and change nothing: situation, the call, the HTTP status. Each is made over every way.
+REFUSALS: tuple[tuple[str, Event, int], ...] = (
+    ("Next while an invocation is being worked on", NextRequested(0), 403),
+    ("a response for another request", ResponsePosted(0, "r9", _OK), 400),
+    ("an error for another request", ErrorPosted(0, "r9", _RAISED), 400),
+    ("an init error after Next", InitErrorPosted(0, _NAMED), 403),
 )
-_REFUSAL_TESTS = {"refused_and_leave_no_trace": "runtime_calls_outside_the_table_are_refused_and_leave_no_trace",
-                  "to_another_request_is_refused_by_its_id": "answer_to_another_request_is_refused_by_its_id"}
 
 
 def play(row: Row) -> Play:
@@ -199,7 +219,13 @@ def _ending(status: str, error_type: str) -> str:
     return f" Status: {status}" + (f" Error Type: {error_type}" if error_type and status != "timeout" else "")
 
 
-def _log(effects: list[Effect]) -> str:
+def _reported(status: str, error_type: str) -> str:
+    """What REPORT says: a handler's own error, which the runtime gives no type, is a success of the platform."""
+    return "success" if status == "error" and not error_type else status
+
+
+def log_lines(effects: list[Effect]) -> list[str]:
+    """The platform's lines in the log, shortened to what tells one failure from another."""
     lines = []
     for effect in effects:
         match effect:
@@ -213,15 +239,15 @@ def _log(effects: list[Effect]) -> str:
             case do.ReportStart():
                 lines.append("START")
             case do.ReportEnd(status=status, error_type=error_type):
-                shown = "success" if status == "error" and not error_type else status
                 lines.append("END")
-                lines.append(f"REPORT{_ending(shown, error_type)}")
+                lines.append(f"REPORT{_ending(_reported(status, error_type), error_type)}")
             case _:
                 pass
-    return "<br>".join(f"`{line}`" for line in lines)
+    return lines
 
 
-def _telemetry(effects: list[Effect]) -> str:
+def telemetry(effects: list[Effect]) -> list[str]:
+    """The platform events, with phase or status."""
     told = []
     for effect in effects:
         match effect:
@@ -237,11 +263,11 @@ def _telemetry(effects: list[Effect]) -> str:
                 told.append("start")
             case do.ReportRuntimeDone(status=status):
                 told.append(f"runtimeDone {status}")
-            case do.ReportEnd(status=status):
-                told.append(f"report {status}")
+            case do.ReportEnd(status=status, error_type=error_type):
+                told.append(f"report {_reported(status, error_type)}")
             case _:
                 pass
-    return ", ".join(told)
+    return told
 
 
 def _next(one: Play) -> str:
@@ -251,32 +277,46 @@ def _next(one: Play) -> str:
     return "runs Init again, in its own time" if again else "goes straight to the runtime"
 
 
-def _row(row: Row) -> str:
+def kept(one: Play) -> bool:
+    """Whether the memory of the runtime survived."""
+    return one.machine.runtime is State.READY
+
+
+def _row(row: Row, notes: list[str]) -> str:
     one = play(row)
     effects = list(one.effects)
-    memory = "kept" if one.machine.runtime is State.READY else "lost"
-    cells = (row.situation, _told(effects), _log(effects), _telemetry(effects), memory, _next(one),
-             f"`{row.shown_by.rpartition('::')[2]}`")  # fmt: skip
+    log = "<br>".join(f"`{line}`" for line in log_lines(effects))
+    cells = (row.situation, _told(effects), log, ", ".join(telemetry(effects)), "kept" if kept(one) else "lost",
+             _next(one), _shown(row, notes))  # fmt: skip
     return "| " + " | ".join(cells) + " |\n"
 
 
-def _refusal(situation: str, call: Event, status: str, test: str) -> str:
+def _shown(row: Row, notes: list[str]) -> str:
+    for reason in row.not_over.values():
+        if reason not in notes:
+            notes.append(reason)
+    marks = [f"{', '.join(way for way in WAYS if row.not_over.get(way) == reason)}: note {notes.index(reason) + 1}"
+             for reason in dict.fromkeys(row.not_over.values())]  # fmt: skip
+    return ", ".join(row.ways) + (f" ({'; '.join(marks)})" if marks else "")
+
+
+def error_type(call: Event) -> str:
+    """How a call is refused that comes while an invocation is worked on."""
     one = Play()
     one.invoke()
-    error_type = one.machine.refusal(call)
-    assert error_type is not None
-    return f"| {situation} | {status} `{error_type}` | `test_{_REFUSAL_TESTS[test]}` |\n"
-
-
-def tests() -> list[str]:
-    """`file::name` of every test that the page names."""
-    return [row.shown_by for row in ROWS] + [_CORE + _REFUSAL_TESTS[refusal[3]] for refusal in REFUSALS]
+    refusal = one.machine.refusal(call)
+    assert refusal is not None
+    return refusal
 
 
 def page() -> str:
-    refused = "".join(_refusal(*refusal) for refusal in REFUSALS)
-    return (_HEAD + "".join(map(_row, ROWS)) + "\nCalls of the Runtime API that come at the wrong moment are refused, "
-            "and nothing changes:\n\n| call | the runtime is told | shown by |\n| --- | --- | --- |\n" + refused)
+    notes: list[str] = []
+    rows = "".join(_row(row, notes) for row in ROWS)
+    noted = "".join(f"{number}. {note}\n" for number, note in enumerate(notes, 1))
+    refused = "".join(f"| {name} | {status} `{error_type(call)}` |\n" for name, call, status in REFUSALS)
+    return (_HEAD + rows + "\nNotes:\n\n" + noted + "\nCalls of the Runtime API that come at the wrong moment are "
+            "refused, and nothing changes.\n`test_refusal` in the same file makes them over every way:\n\n"
+            "| call | the runtime is told |\n| --- | --- |\n" + refused)
 
 
 def main(arguments: list[str]) -> int:

@@ -54,7 +54,7 @@ PYTHON_CASES = (
     Case("py-no-json", python("return object()"), "Runtime.MarshalError",
          "Unable to marshal response: Object of type object is not JSON serializable"),
     Case("py-too-large", python("return 'x' * (6 * 1024 * 1024 + 99)"), "Function.ResponseSizeTooLarge", TOO_LARGE,
-         "error"),
+         "error", logged="Runtime.ExitError"),
     # Init
     Case("py-import", "import absent_from_here", "Runtime.ImportModuleError",
          "Unable to import module 'app': No module named 'absent_from_here'", "error"),

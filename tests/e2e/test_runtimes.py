@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
-import subprocess
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .failing import HOST_PYTHON, need, official_client
 from .harness import PYTHON, Call, Function, Server
 
 #: A function of a runtime that the host lacks runs on the closest one here, and the server's log says so.
@@ -110,24 +106,6 @@ while True:
     reply, body = ask("POST", "invocation/%s/response" % reply.headers["Lambda-Runtime-Aws-Request-Id"],
                       json.dumps(result))
     assert (reply.status, body) == (202, b'{"status":"OK"}\\n'), (reply.status, body)
-"""
-
-#: Gives away the official client that the managed runtime has.
-GIVES_CLIENT = """
-import base64, io, os, zipfile
-
-def handler(event, context):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in os.listdir("/var/runtime"):
-            if name.startswith(("awslambdaric", "runtime_client", "simplejson", "snapshot_restore_py")):
-                for folder, _, files in os.walk("/var/runtime/" + name):
-                    for file in files:
-                        path = os.path.join(folder, file)
-                        archive.write(path, os.path.relpath(path, "/var/runtime"))
-                if os.path.isfile("/var/runtime/" + name):
-                    archive.write("/var/runtime/" + name, name)
-    return base64.b64encode(buffer.getvalue()).decode()
 """
 
 TELLS_CLIENT = """
@@ -297,31 +275,19 @@ def test_a_custom_runtime_gets_the_plain_protocol(server: Server) -> None:
 
 def test_the_official_client_over_plain_http(server: Server) -> None:
     """In a package of its own, on the host's interpreter, with its own way to talk."""
-    program = need("/usr/bin/python3")
-    asked = subprocess.run([program, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True)
-    runtime = f"python{asked.stdout.decode().strip()}"
-    if runtime not in PYTHONS:
-        pytest.skip(f"needs a runtime client for {runtime}")
-    server.deploy(Function("gives", GIVES_CLIENT, runtime=runtime, timeout=30, memory=1769))
-    with zipfile.ZipFile(io.BytesIO(base64.b64decode(server.invoke("gives").payload))) as archive:
-        client = {name: archive.read(name) for name in archive.namelist()}
+    client = official_client(server)
     assert any(name.startswith("runtime_client.") for name in client)
-    files = client | {"app.py": TELLS_CLIENT, "bootstrap": f"#!/bin/sh\nexec {program} -m awslambdaric app.handler\n"}
+    starts = f"#!/bin/sh\nexec {HOST_PYTHON} -m awslambdaric app.handler\n"
+    files = client | {"app.py": TELLS_CLIENT, "bootstrap": starts}
     server.deploy(Function("official", runtime="provided.al2023", memory=1769, files=files))
     for event in ("one", "two", "\u2603" * 1000):
         call = server.invoke("official", event)
         assert call.error is None, call
         assert call.payload[:3] == [event, call.request_id, False]
-        assert call.payload[3].startswith("/usr/bin/python3")
+        assert call.payload[3].startswith(HOST_PYTHON)
     failed = server.invoke("official", "raise")
     assert (failed.payload["errorType"], failed.payload["errorMessage"]) == ("ValueError", "boom")
     assert server.invoke("official", "after").environment == call.environment
-
-
-def need(program: str) -> str:
-    if not Path(program).exists():
-        pytest.skip(f"needs {program}")
-    return program
 
 
 def test_the_runtime_of_these_tests_is_there(server: Server) -> None:

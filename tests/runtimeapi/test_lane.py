@@ -272,3 +272,12 @@ async def test_lane_that_ends_between_results_says_nothing(lifecycle: Lifecycle)
     wire = lifecycle.in_lane()
     wire.protocol.connection_lost(None)
     assert lifecycle.events == []
+
+
+async def test_result_that_the_runtime_knows_to_be_too_large_asks_for_nothing(lifecycle: Lifecycle) -> None:
+    wire = lifecycle.in_lane()
+    wire.come(frame(b"x", b""))
+    [event] = lifecycle.events
+    assert isinstance(event, ErrorPosted)
+    assert event.outcome.error_type == "Function.ResponseSizeTooLarge"
+    assert wire.aborted

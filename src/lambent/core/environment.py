@@ -325,8 +325,7 @@ class Environment:
             self._stop(at, "timeout" if status == "timeout" else "failure", Phase.RESET)
             return
         assert self.assigned is not None
-        if status != "timeout":
-            self._report_init("invoke", at, status, error_type)
+        self._report_init("invoke", at, status, error_type)
         self._fail_invoke(at, outcome(self.assigned.request_id), status, error_type)
 
     def _init_outcome(self, exit: ExitStatus) -> Callable[[str], Outcome]:
@@ -533,15 +532,10 @@ class Environment:
         at = event.at
         if self._stopping is not None:
             self._continue_stop(at, late=True)
-        elif self.phase is Phase.INIT:
+        elif self.initialising:
             self._fail_init(at, "timeout", "", lambda request_id: outcomes.timed_out(request_id, self.timeout_s))
         elif self.phase is Phase.INVOKE:
             assert self.assigned is not None
-            if self.initialising:
-                self.initialising = False
-                self._report_init_runtime_done("timeout", "")
-                for name, extension in self.extensions.items():
-                    self._report_extension(name, extension)
             self._fail_invoke(at, outcomes.timed_out(self.assigned.request_id, self.timeout_s), "timeout", "")
 
     # What somebody asked to go wrong (`chaos`)

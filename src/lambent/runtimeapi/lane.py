@@ -6,8 +6,9 @@ invocation in it, and an invocation. Everything else (init errors, streams, exte
 its own. The same events reach the same machine as over HTTP; without the two HTTP requests the server executes a fifth
 less for a warm call.
 
-Guest to platform: kind (1 byte: `r` a result, `e` an error), sizes of text and body (3 and 8 bytes, little-endian),
-text, body. The text of a result is its content type (empty: JSON); that of an error its cause for X-Ray.
+Guest to platform: kind (1 byte: `r` a result, `e` an error, `x` a result that is too large to be taken), sizes of text
+and body (3 and 8 bytes, little-endian), text, body. The text of a result is its content type (empty: JSON); that of an
+error its cause for X-Ray. After an `x` the runtime ends, so it asks for nothing, and the connection is closed.
 Platform to guest: sizes of head and body (4 bytes each), head, body. The head is lines: request id, deadline in ms
 since the epoch, invoked ARN, trace id and client context (which may be empty), content type.
 """
@@ -27,7 +28,7 @@ HEAD_BYTES = 12
 #: The official client cuts its causes here.
 TEXT_BYTES = 64 * 1024
 MAX_CONTENT_TYPE = 1024
-_RESULT, _ERROR = b"re"
+_RESULT, _ERROR, _TOO_LARGE = b"rex"
 
 
 class Lifecycle(Protocol):
@@ -67,7 +68,11 @@ class Lane(Successor):
     def _cut_off(self) -> None:
         """The result that was coming will not be whole."""
         self._buffer.clear()
-        event = ErrorPosted(self._lifecycle.now(), self._request_id, outcomes.truncated_response())
+        self._last(outcomes.truncated_response())
+
+    def _last(self, outcome: Outcome) -> None:
+        """A result that asks for nothing."""
+        event = ErrorPosted(self._lifecycle.now(), self._request_id, outcome)
         if self._lifecycle.refusal(event) is None:
             self._lifecycle.feed(event)
 
@@ -95,7 +100,7 @@ class Lane(Successor):
         if len(buffer) < HEAD_BYTES:
             return False
         text_size, body_size = int.from_bytes(buffer[1:4], "little"), int.from_bytes(buffer[4:HEAD_BYTES], "little")
-        if text_size > TEXT_BYTES or buffer[0] not in (_RESULT, _ERROR):
+        if text_size > TEXT_BYTES or buffer[0] not in (_RESULT, _ERROR, _TOO_LARGE):
             self.abort()
             return False
         end = HEAD_BYTES + text_size + body_size
@@ -120,6 +125,8 @@ class Lane(Successor):
         elif kind == _ERROR:
             self._end(ErrorPosted(now, self._request_id, Outcome(OutcomeKind.FUNCTION_ERROR, body)))
         else:
+            if kind == _TOO_LARGE:
+                self._last(outcomes.response_too_large(limits.RESPONSE_PAYLOAD_BYTES))
             self.abort()
 
     def _too_large(self) -> None:

@@ -286,6 +286,7 @@ class NamespaceSandbox:
 
     def _unpark(self) -> None:
         if self._parked is not None:
+            self._parked.on_exit = _nothing  # it was not needed: its end means nothing for who has the sandbox
             self._parked.close()
             self._parked = None
 

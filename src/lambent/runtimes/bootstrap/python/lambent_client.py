@@ -10,6 +10,7 @@ It expects what our platform sends (Content-Length on every answer), not any HTT
 
 import _socket  # the `socket` module on top of it costs 3 ms to import, and functions may never need it
 import sys
+import time
 
 # The package prefers its C extension; without it, it asks nothing of the platform by itself.
 sys.modules["runtime_client"] = None  # type: ignore[assignment]
@@ -22,6 +23,8 @@ del sys.modules["runtime_client"]
 
 API = "/2018-06-01/runtime/invocation/"
 MAX_CAUSE = 64 * 1024
+#: Bytes of a response. The official client ends when its response is refused for its size, and so does this one.
+MAX_RESPONSE = 6 * 1024 * 1024 + 100
 
 
 def keep_records_whole(sink: type) -> None:
@@ -110,6 +113,8 @@ class SocketClient(LambdaRuntimeClient):  # type: ignore[misc]
         invocation_id: "str | None" = None,
     ) -> None:
         body = result_data if isinstance(result_data, bytes) else result_data.encode()
+        if len(body) > MAX_RESPONSE:
+            self._end_over_the_limit(invoke_id, body, content_type)
         if self._lane:
             self._send_frame(b"r", b"" if content_type == "application/json" else content_type.encode("latin-1"), body)
             return
@@ -127,16 +132,33 @@ class SocketClient(LambdaRuntimeClient):  # type: ignore[misc]
             cause = f"Lambda-Runtime-Function-XRay-Error-Cause: {xray_fault}\r\n"
         self._post(f"{API}{invoke_id}/error", error_response_data.encode(), "application/json", cause)
 
+    def _end_over_the_limit(self, invoke_id: str, body: bytes, content_type: str) -> None:
+        """Let the caller be told, then fail as the official client does, in its words."""
+        if self._lane:
+            self._send_frame(b"x", b"", b"")
+            try:  # noqa: SIM105  contextlib is not imported here otherwise
+                self._socket.recv(1)  # the platform closes once it has understood
+            except OSError:
+                pass
+        else:
+            self._post(f"{API}{invoke_id}/response", body, content_type, "", b"")
+            self._read()
+        answer = (f'{{"errorMessage":"Exceeded maximum allowed payload size ({MAX_RESPONSE} bytes).",'
+                  '"errorType":"RequestEntityTooLarge"}')  # fmt: skip
+        print(f"[ERROR] [{int(time.time() * 1000)}] LAMBDA_RUNTIME Failed to post handler success response. "
+              f"Http response code: 413. {answer}", file=sys.stderr, flush=True)  # fmt: skip
+        raise RuntimeError("Failed to post invocation response")
+
     def _send_frame(self, kind: bytes, text: bytes, body: bytes) -> None:
         sizes = len(text).to_bytes(3, "little") + len(body).to_bytes(8, "little")
         self._socket.sendall(kind + sizes + text + body)
 
-    def _post(self, path: str, body: bytes, content_type: str, more: str) -> None:
+    def _post(self, path: str, body: bytes, content_type: str, more: str, following: "bytes | None" = None) -> None:
         head = (
             f"POST {path} HTTP/1.1\r\nHost: {self._address}\r\nUser-Agent: lambent-python\r\n"
             f"Content-Type: {content_type}\r\n{more}Content-Length: {len(body)}\r\n\r\n"
         )
-        self._socket.sendall(head.encode() + body + self._next)
+        self._socket.sendall(head.encode() + body + (self._next if following is None else following))
         self._asked = True
 
     def _read(self) -> "tuple[str, dict[str, str], bytes]":
