@@ -14,9 +14,10 @@ provider "aws" {
   access_key = "terraform"
   secret_key = "terraform"
   endpoints {
-    iam    = var.endpoint
-    lambda = var.endpoint
-    sts    = var.endpoint
+    cloudwatchlogs = var.endpoint
+    iam            = var.endpoint
+    lambda         = var.endpoint
+    sts            = var.endpoint
   }
 }
 
@@ -26,7 +27,10 @@ resource "aws_iam_role" "runs" {
     Version   = "2012-10-17"
     Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "lambda.amazonaws.com" } }]
   })
-  tags = { team = "green" }
+  description          = "runs ${var.stage}"
+  max_session_duration = var.stage == "test" ? 3600 : 7200
+  permissions_boundary = aws_iam_policy.more.arn
+  tags                 = { team = "green" }
 }
 
 resource "aws_iam_role_policy" "may" {
@@ -42,8 +46,9 @@ resource "aws_iam_policy" "more" {
   name = "more"
   policy = jsonencode({
     Version   = "2012-10-17"
-    Statement = [{ Effect = "Allow", Action = "s3:GetObject", Resource = "*" }]
+    Statement = [{ Effect = "Allow", Action = "s3:GetObject", Resource = "arn:aws:s3:::${var.stage}/*" }]
   })
+  tags = { stage = var.stage }
 }
 
 resource "aws_iam_role_policy_attachment" "more" {
@@ -93,6 +98,64 @@ resource "aws_lambda_function" "greeter" {
     mode = "Active"
   }
   tags = { team = "green" }
+}
+
+resource "aws_cloudwatch_log_group" "settings" {
+  name              = "/terraform/settings"
+  retention_in_days = var.stage == "test" ? 7 : 14
+  tags              = { stage = var.stage }
+}
+
+resource "aws_lambda_function" "settings" {
+  function_name           = "terraform-settings"
+  role                    = aws_iam_role.runs.arn
+  runtime                 = var.runtime
+  handler                 = "app.handler"
+  filename                = "code.zip"
+  publish                 = true
+  description             = "stage ${var.stage}"
+  kms_key_arn             = "arn:aws:kms:us-east-1:000000000000:key/11111111-1111-1111-1111-111111111111"
+  code_signing_config_arn = aws_lambda_code_signing_config.signers.arn
+  snap_start {
+    apply_on = "PublishedVersions"
+  }
+  vpc_config {
+    subnet_ids         = ["subnet-0123456789abcdef0"]
+    security_group_ids = ["sg-0123456789abcdef0"]
+  }
+  dead_letter_config {
+    target_arn = "arn:aws:sqs:us-east-1:000000000000:letters"
+  }
+  logging_config {
+    log_format            = "JSON"
+    application_log_level = "DEBUG"
+    system_log_level      = "INFO" # without it AWS's answer makes a plan that is never empty
+    log_group             = aws_cloudwatch_log_group.settings.name
+  }
+}
+
+resource "aws_lambda_event_source_mapping" "stream" {
+  event_source_arn               = "arn:aws:kinesis:us-east-1:000000000000:stream/orders"
+  function_name                  = aws_lambda_function.settings.arn
+  starting_position              = "LATEST"
+  batch_size                     = var.stage == "test" ? 50 : 60
+  maximum_retry_attempts         = 3
+  bisect_batch_on_function_error = true
+  filter_criteria {
+    filter {
+      pattern = jsonencode({ data = { kind = ["order"] } })
+    }
+  }
+  tags = { stage = var.stage }
+}
+
+data "aws_lambda_function" "settings" {
+  function_name = aws_lambda_function.settings.function_name
+  qualifier     = aws_lambda_function.settings.version
+}
+
+data "aws_lambda_functions" "all" {
+  depends_on = [aws_lambda_function.settings]
 }
 
 resource "aws_lambda_alias" "live" {

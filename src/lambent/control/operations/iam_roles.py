@@ -50,7 +50,7 @@ async def create_role(context: Context, form: Form) -> Result:
 
 
 @query_operation("iam", "GetRole")
-def get_role(context: Context, form: Form) -> dict[str, Any]:
+def get_role(context: Context, form: Form) -> Result:
     return {"Role": _shown(_find(context, form))}
 
 
@@ -91,7 +91,7 @@ async def update_role(context: Context, form: Form) -> Result:
 async def update_role_description(context: Context, form: Form) -> Result:
     """The older form of UpdateRole, which Terraform still uses."""
     await _change(context, form, lambda role: {"Description": form.get("Description", "")})
-    return get_role(context, form)
+    return {"Role": _shown(_find(context, form))}
 
 
 @query_operation("iam", "PutRolePermissionsBoundary")
