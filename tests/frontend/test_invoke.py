@@ -163,6 +163,14 @@ async def test_client_context_that_is_none_is_400(door: FrontDoor, context: str)
     assert answer["message"].startswith("Client context must be a valid Base64-encoded JSON object")
 
 
+@pytest.mark.parametrize("header", ["X_Amz_Tenant_Id", "X_Amz_Durable_Execution_Name"])
+async def test_header_for_another_kind_of_function_is_400_and_nothing_runs(door: FrontDoor, header: str) -> None:
+    status, kind, answer = refused(door, **{header: "blue"})
+    assert (status, kind, answer["Type"]) == (400, "InvalidParameterValueException", "User")
+    assert answer["message"].endswith(f"Remove the header {header.lower().replace('_', '-')} from your request.")
+    assert refused(door, "unknown", **{header: "blue"})[1] == "ResourceNotFoundException"
+
+
 async def test_unknown_function_is_404_with_the_whole_arn(door: FrontDoor) -> None:
     status, kind, answer = refused(door, "unknown")
     assert (status, kind) == (404, "ResourceNotFoundException")

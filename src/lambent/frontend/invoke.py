@@ -33,6 +33,10 @@ TRACE_BYTES = 1024
 #: Parameters of a query that are looked at. Invoke knows one; signed requests bring half a dozen.
 MAX_PARAMETERS = 100
 
+#: Headers that only functions of a kind take that there is not here (fact sheet 15.2, 15.3). To ignore them would be to
+#: share an environment between tenants, or to run an execution twice.
+_NOT_OF_ANY_FUNCTION = {"x-amz-tenant-id": "tenant isolation", "x-amz-durable-execution-name": "durable configuration"}
+
 #: AWS's words for a throttled call, by reason (fact sheet 6.4).
 THROTTLED = "Rate Exceeded."
 
@@ -82,6 +86,9 @@ class Invoke:
         qualifier = _qualifier(request.query) if request.query else None
         caller = self._callers.of(headers, request.query)
         route = self._functions.route(name, qualifier, caller)
+        for header, what in _NOT_OF_ANY_FUNCTION.items():
+            if header in headers:
+                raise invalid_parameter(f"The function has no {what}. Remove the header {header} from your request.")
         context = _client_context(headers.get("x-amz-client-context", ""))
         payload = request.body or b"{}"
         _check_json(payload)
