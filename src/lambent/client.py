@@ -165,9 +165,17 @@ class Client:
 
     # CloudWatch Logs
 
-    def log_events(self, group: str, start_ms: int, *, pages: int = 1000) -> Iterator[dict[str, Any]]:
-        """The group's log events from `start_ms` (milliseconds since the epoch) on, in order of time."""
+    def log_events(self, group: str, start_ms: int, *, stream: str | None = None, pattern: str | None = None,
+                   pages: int = 1000) -> Iterator[dict[str, Any]]:  # fmt: skip
+        """The group's log events from `start_ms` (milliseconds since the epoch) on, in order of time.
+
+        Of one stream, or those that match a CloudWatch filter pattern, if they are given.
+        """
         request: dict[str, Any] = {"logGroupName": group, "startTime": start_ms}
+        if stream is not None:
+            request["logStreamNames"] = [stream]
+        if pattern is not None:
+            request["filterPattern"] = pattern
         for _ in range(pages):
             page = self._logs("FilterLogEvents", request)
             yield from page.get("events", ())

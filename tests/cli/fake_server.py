@@ -99,14 +99,14 @@ class FakeServer:
             | members
         )
 
-    def add_log(self, group: str, *messages: str, start_ms: int) -> None:
+    def add_log(self, group: str, *messages: str, start_ms: int, stream: str = "2026/11/21/[1]ab") -> None:
         events = self.logs.setdefault(group, [])
         for message in messages:
             events.append(
                 {
                     "timestamp": start_ms + len(events),
                     "message": message,
-                    "logStreamName": "2026/11/21/[1]ab",
+                    "logStreamName": stream,
                     "eventId": f"{group}-{len(events)}",
                     "ingestionTime": start_ms,
                 }
@@ -200,7 +200,9 @@ class _Handler(BaseHTTPRequestHandler):
             body = {"__type": "ResourceNotFoundException", "message": "The specified log group does not exist."}
             return 400, {}, json.dumps(body).encode()
         begin = int(request.get("nextToken", 0))
-        wanted = [event for event in self.fake.logs[group] if event["timestamp"] >= request["startTime"]]
+        streams, pattern = request.get("logStreamNames"), request.get("filterPattern", "")
+        wanted = [event for event in self.fake.logs[group] if event["timestamp"] >= request["startTime"]
+                  and (streams is None or event["logStreamName"] in streams) and pattern in event["message"]]
         page: dict[str, Any] = {"events": wanted[begin : begin + self.fake.page_size]}
         if begin + self.fake.page_size < len(wanted):
             page["nextToken"] = str(begin + self.fake.page_size)

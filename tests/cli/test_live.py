@@ -100,6 +100,9 @@ def test_a_life_from_the_command_line(live: Live, lambent) -> None:  # type: ign
         "asked for this", "asked for that", "asked for trouble"
     ]  # fmt: skip
     assert sum(line.startswith("REPORT") for line in logged) == 3
+    words = ("logs", "asker", "--filter", '"asked for" -trouble', "--environment", environment["id"], "--json")
+    chosen = [json.loads(line)["message"] for line in lambent(*words).out.splitlines()]
+    assert chosen == ["asked for this\n", "asked for that\n"]
 
     assert lambent("retire", environment["id"], "--token", "wrong").code == 4
     assert lambent("retire", environment["id"], "--data-dir", str(live.data_dir)).code == 0

@@ -78,6 +78,39 @@ def test_a_deleted_functions_logs_are_still_found(lambent: Lambent, server: Fake
     assert "last words" in lambent("logs", "hello").out
 
 
+def test_only_what_matches_a_pattern(lambent: Lambent, server: FakeServer, now_ms: int) -> None:
+    server.add_function("hello")
+    server.add_log(GROUP, "START 1\n", "ERROR one\n", "END 1\n", start_ms=now_ms)
+    assert [line[14:] for line in lambent("logs", "hello", "--filter", "ERROR").out.splitlines()] == ["ERROR one"]
+    nothing = lambent("logs", "hello", "--filter", "absent")
+    assert (nothing.code, nothing.out) == (0, "")
+    assert nothing.err == f"nothing of that kind in {GROUP} since 1h; a longer --since may show more\n"
+
+
+def test_only_of_one_environment_that_lives_or_has_ended(lambent: Lambent, server: FakeServer, now_ms: int) -> None:
+    server.add_function("hello")
+    server.add_environment("3f9a00-7")
+    for number in (7, 8):
+        server.add_log(GROUP, f"from {number}\n", start_ms=now_ms, stream=f"stream{number}")
+        server.stories[f"3f9a00-{number}"] = {"log_group": GROUP, "log_stream": f"stream{number}"}
+    for given, number in (("7", 7), ("3f9a00-7", 7), ("3f9a00-8", 8)):
+        ran = lambent("logs", "hello", "--environment", given)
+        assert [line[14:] for line in ran.out.splitlines()] == [f"from {number}"]
+
+
+def test_an_environment_that_nobody_knows_or_of_another_function_is_said(
+    lambent: Lambent, server: FakeServer, now_ms: int
+) -> None:
+    server.add_function("hello")
+    server.add_log(GROUP, "here\n", start_ms=now_ms)
+    unknown = lambent("logs", "hello", "-e", "9")
+    assert unknown.code == 4 and "no environment 9 is known" in unknown.err
+    server.stories["3f9a00-1"] = {"log_group": "/aws/lambda/other", "log_stream": "s"}
+    other = lambent("logs", "hello", "-e", "3f9a00-1")
+    assert other.code != 0 and "environment 3f9a00-1 writes to /aws/lambda/other" in other.err
+    assert (unknown.out, other.out) == ("", "")
+
+
 def test_a_function_that_never_was_exits_4(lambent: Lambent, server: FakeServer) -> None:
     ran = lambent("logs", "hello")
     assert ran.code == 4

@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from lambent.cli import show
 from lambent.cli.exits import Stop
-from lambent.cli.options import AsJson, Endpoint, FunctionName, connect
+from lambent.cli.options import AsJson, Endpoint, FunctionName, connect, environment_id, no_such_environment
 from lambent.client import Client
 from lambent.clock import Clock
 from lambent.errors import ApiError
@@ -23,6 +23,17 @@ POLL_S = 0.5
 #: Lines of different environments may arrive out of order by this much (logs are written in batches).
 OVERLAP_MS = 5_000
 
+_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class Query(NamedTuple):
+    """Which events."""
+
+    group: str
+    stream: str | None = None  #: of one environment
+    pattern: str | None = None
+
 
 def logs(
     name: FunctionName,
@@ -30,6 +41,12 @@ def logs(
     since: Annotated[
         str, typer.Option("--since", metavar="WHEN", help="an age such as 30s, 10m, 2h or 1d, or an RFC 3339 time")
     ] = "1h",
+    pattern: Annotated[
+        str | None, typer.Option("--filter", metavar="PATTERN", help="only what matches this CloudWatch filter pattern")
+    ] = None,
+    environment: Annotated[
+        str | None, typer.Option("--environment", "-e", metavar="ENV", help="only of this environment (lambent ps)")
+    ] = None,
     endpoint: Endpoint = None,
     as_json: AsJson = False,
 ) -> None:
@@ -41,17 +58,20 @@ def logs(
     Examples:
       lambent logs hello
       lambent logs hello --follow --since 30s
+      lambent logs hello --filter 'ERROR -expected' --environment 7
       lambent logs hello --since 2026-11-21T09:00:00Z --json
     """
     start_ms = _start_ms(since, Clock().wall())
     with connect(endpoint) as client:
         group = _group(client, name)
+        stream = None if environment is None else _stream(client, group, environment)
         printed = 0
-        for event in _events(client, group, start_ms, follow):
+        for event in _events(client, Query(group, stream, pattern), start_ms, follow):
             _show(event, as_json)
             printed += 1
         if not printed and not as_json:
-            show.note(f"nothing in {group} since {since}; a longer --since may show more")
+            what = "nothing" if pattern is None and stream is None else "nothing of that kind"
+            show.note(f"{what} in {group} since {since}; a longer --since may show more")
 
 
 def _start_ms(since: str, now_s: float) -> int:
@@ -78,6 +98,18 @@ def _group(client: Client, name: str) -> str:
     return str(logging.get("LogGroup") or f"/aws/lambda/{configuration['FunctionName']}")
 
 
+def _stream(client: Client, group: str, given: str) -> str:
+    """The log stream of an environment that lives, or has lived lately."""
+    found = environment_id(client, given)
+    try:
+        story = client.story(found)
+    except ApiError as error:
+        raise no_such_environment(error, given) from None
+    if story["log_group"] != group:
+        raise Stop(f"environment {found} writes to {story['log_group']}, not to {group}")
+    return str(story["log_stream"])
+
+
 def _exists(client: Client, group: str) -> bool:
     try:
         next(client.log_events(group, 0, pages=1), None)
@@ -86,13 +118,14 @@ def _exists(client: Client, group: str) -> bool:
     return True
 
 
-def _events(client: Client, group: str, start_ms: int, follow: bool) -> Iterator[dict[str, Any]]:
+def _events(client: Client, query: Query, start_ms: int, follow: bool) -> Iterator[dict[str, Any]]:
     """Each event once. A group that does not exist yet has none."""
     seen: dict[str, int] = {}
     latest = start_ms
     while True:
         try:
-            for event in client.log_events(group, max(start_ms, latest - OVERLAP_MS)):
+            since_ms = max(start_ms, latest - OVERLAP_MS)
+            for event in client.log_events(query.group, since_ms, stream=query.stream, pattern=query.pattern):
                 key = event.get("eventId") or f"{event['timestamp']} {event.get('logStreamName')} {event['message']}"
                 if key not in seen:
                     seen[key] = event["timestamp"]
