@@ -7,6 +7,7 @@ trap 37 (a bare `function` is a legal name; 64 characters are a limit on creatio
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -75,6 +76,11 @@ class FunctionName:
 
 def function_arn(account: str, region: str, name: str) -> str:
     return f"arn:aws:lambda:{region}:{account}:function:{name}"
+
+
+def runtime_version_arn(region: str, runtime: str) -> str:
+    """An ARN in AWS's form that is always the same for a runtime: configurations and INIT_START show the same one."""
+    return f"arn:aws:lambda:{region}::runtime:{hashlib.sha256(runtime.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)

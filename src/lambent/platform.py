@@ -96,7 +96,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
     stack.push_async_callback(backend.stop)
     for line in said_at_start(backend, url):
         print(f"lambent: {line}", file=sys.stderr, flush=True)
-    runtimes = Runtimes(settings.cache_dir, nearest=settings.nearest_runtime, region=settings.region)
+    runtimes = Runtimes(settings.cache_dir, nearest=settings.nearest_runtime)
     stack.push_async_callback(runtimes.stop)
     packages = PackageStore(settings.data_dir, store.blobs)
 

@@ -177,6 +177,6 @@ async def test_the_nearest_version_stands_in_when_allowed(
 
 
 async def test_a_custom_runtime_needs_nothing(tmp_path: Path) -> None:
-    runtime = await Runtimes(tmp_path, region="eu-west-1").prepare("provided.al2023")
+    runtime = await Runtimes(tmp_path).prepare("provided.al2023")
     assert isinstance(runtime, PreparedRuntime) and runtime.runtime_dir is None and runtime.lang == ()
-    assert runtime.version_arn.startswith("arn:aws:lambda:eu-west-1::runtime:") and os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == []

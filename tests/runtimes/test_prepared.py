@@ -12,7 +12,7 @@ from lambent.runtimes import BootstrapMissing, PreparedRuntime
 from lambent.sandbox.base import Places
 
 PYTHON = PreparedRuntime("python3.12", "python3.12", "python", "3.12", ((Path("/p"), "bin/python3.12"),), "/usr",
-                         Path("/cache/r"), "python:3.12.v1", "arn")
+                         Path("/cache/r"), "python:3.12.v1")
 NODE = replace(PYTHON, identifier="nodejs20.x", actual="nodejs20.x", family="nodejs", line="20")
 PROVIDED = replace(PYTHON, identifier="provided.al2023", family="provided", line="", lang=(), runtime_dir=None)
 TASK = Path("/nonexistent")

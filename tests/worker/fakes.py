@@ -278,7 +278,7 @@ class FakeHost:
         return self.get(identifier)
 
     def get(self, identifier: str) -> PreparedRuntime:
-        return PreparedRuntime(identifier, identifier, "python", "3.12", (), "/", None, "python:3.12.v1", "arn:x")
+        return PreparedRuntime(identifier, identifier, "python", "3.12", (), "/", None, "python:3.12.v1")
 
     # logs
 

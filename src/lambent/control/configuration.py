@@ -7,7 +7,6 @@ Kept is what the API shows, without the members that follow from the key and the
 from __future__ import annotations
 
 import base64
-import hashlib
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from lambent.control.stored_settings import with_stored
 from lambent.core.model import FunctionVersion
 from lambent.errors import invalid_parameter
 from lambent.limits import ENVIRONMENT_BYTES, EPHEMERAL_MIB_DEFAULT, MEMORY_MIB_DEFAULT, TIMEOUT_S_DEFAULT
+from lambent.names import runtime_version_arn
 from lambent.store.functions import Function, Key, Version
 
 Configuration = dict[str, Any]
@@ -139,11 +139,6 @@ def shown(function: Function, version: Version, qualifier: str | None = None) ->
 def listed(function: Function, version: Version, qualifier: str | None = None) -> Configuration:
     """The same without the members that lists leave out (API reference, ListFunctions)."""
     return {name: value for name, value in shown(function, version, qualifier).items() if name not in STATE}
-
-
-def runtime_version_arn(region: str, runtime: str) -> str:
-    """An ARN in AWS's form that is always the same for a runtime."""
-    return f"arn:aws:lambda:{region}::runtime:{hashlib.sha256(runtime.encode()).hexdigest()}"
 
 
 def runnable(key: Key, version: Version) -> FunctionVersion:

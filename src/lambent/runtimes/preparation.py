@@ -23,15 +23,13 @@ class Runtimes:
     """The runtimes of one host.
 
     `cache_dir` may be shared by servers. `nearest`: the closest minor version stands in for a missing one.
-    `offline`: use only what the cache holds. `region` goes into the version ARNs.
+    `offline`: use only what the cache holds.
     """
 
-    def __init__(self, cache_dir: Path, *, nearest: bool = False, offline: bool = False,
-                 region: str = "us-east-1") -> None:
+    def __init__(self, cache_dir: Path, *, nearest: bool = False, offline: bool = False) -> None:
         self._cache_dir = cache_dir
         self._nearest = nearest
         self._offline = offline
-        self._region = region
         self._ready: dict[str, PreparedRuntime] = {}
         self._preparing: dict[str, asyncio.Task[PreparedRuntime]] = {}
 
@@ -70,15 +68,14 @@ class Runtimes:
         entry = look_up(identifier)
         if entry.family == "provided":
             return PreparedRuntime(identifier, identifier, "provided", "", (), "", None,
-                                   f"provided:{entry.version}.v1", self._arn(identifier))
+                                   f"provided:{entry.version}.v1")
         environ = settings.inherited_environment()
         interpreter = await self._interpreter(entry)
         runtime_dir = await build.build(self._cache_dir, interpreter, environ, offline=self._offline)
         actual = identifier if interpreter.line == entry.version else _identifier(interpreter)
         return PreparedRuntime(
             identifier, actual, entry.family, interpreter.line, _lang(interpreter, runtime_dir),
-            str(interpreter.prefix), runtime_dir, f"{entry.family}:{interpreter.line}.v1",
-            self._arn(f"{runtime_dir.name} {interpreter.version}"))  # fmt: skip
+            str(interpreter.prefix), runtime_dir, f"{entry.family}:{interpreter.line}.v1")  # fmt: skip
 
     async def _interpreter(self, entry: CatalogEntry) -> Interpreter:
         environ = settings.inherited_environment()
@@ -94,9 +91,6 @@ class Runtimes:
                             _identifier(nearest), nearest.program)
                 return nearest
         raise RuntimeUnavailable(_missing(entry, passed_over))
-
-    def _arn(self, text: str) -> str:
-        return f"arn:aws:lambda:{self._region}::runtime:{build.fingerprint(text)}"
 
 
 def _identifier(interpreter: Interpreter) -> str:

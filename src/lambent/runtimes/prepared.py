@@ -68,7 +68,6 @@ class PreparedRuntime:
     host_lang: str  #: the interpreter's real prefix, for a backend that isolates nothing
     runtime_dir: Path | None  #: shown at /var/runtime; None for provided.*
     version_label: str  #: as INIT_START prints it: `python:3.12.v1`
-    version_arn: str
 
     def command(self, places: Places, function: FunctionVersion, *, task: Path, opt: Path | None) -> tuple[str, ...]:
         """The runtime process's argv. `task` and `opt` are the host's folders of code and layers.

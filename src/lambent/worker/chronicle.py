@@ -16,6 +16,7 @@ from lambent.clock import rfc3339
 from lambent.core import effects as do
 from lambent.core.model import FunctionVersion, InitPhase, InitType, Invocation, Status
 from lambent.core.subscription import Subscription
+from lambent.names import runtime_version_arn
 from lambent.price import invocation_usd
 from lambent.runtimes.prepared import BootstrapMissing
 from lambent.sandbox.base import Process
@@ -121,7 +122,8 @@ class Chronicle:
         function = self._function
         runtime = self._parts.runtimes.get(function.runtime)
         self._record(records.InitStart(self._init_type, phase, runtime.version_label, function.name, function.version,
-                                       self.log_stream, function.memory_mib, runtime.version_arn))
+                                       self.log_stream, function.memory_mib,
+                                       runtime_version_arn(function.region, function.runtime)))
 
     def init_ended(self, report: do.ReportInit) -> None:
         self._drain()
