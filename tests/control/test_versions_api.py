@@ -44,6 +44,12 @@ async def test_snap_start_is_shown_as_on_for_active_versions_only(tmp_path: Path
             assert published(client)["Version"] == "2"
             version = client.get_function_configuration(FunctionName="f", Qualifier="2")
             assert version["SnapStart"] == {"ApplyOn": "None", "OptimizationStatus": "Off"}
+            snap, node = {"ApplyOn": "PublishedVersions"}, "nodejs22.x"
+            words = ("InvalidParameterValueException", 400, f"{node} is not supported for SnapStart enabled functions.")
+            assert refused(client.create_function, **function("g", Runtime=node, SnapStart=snap)) == words
+            client.update_function_configuration(FunctionName="f", SnapStart=snap)
+            settled(client)
+            assert refused(client.update_function_configuration, FunctionName="f", Runtime=node) == words
 
         await plane.drive(script)
 

@@ -9,7 +9,7 @@ import pytest
 from lambent.frontend.app import Edge
 from lambent.http1 import Request
 
-from .front_door import URL_ID, FrontDoor
+from .front_door import ARN, URL_ID, FrontDoor
 
 FUNCTION_PAGE = f"http://{URL_ID}.lambda-url.us-east-1.localhost:4566"
 
@@ -80,6 +80,15 @@ async def test_unknown_function_url_is_403_although_its_host_is_ours(door: Front
 async def test_everything_else_goes_to_the_control_plane(door: FrontDoor, method: str, path: str) -> None:
     assert door.ask(method, path)[2] == b"control"
     assert door.invoked == []
+
+
+async def test_slash_at_the_end_of_a_path_is_none(door: FrontDoor) -> None:
+    client = door.client()
+    client.send("POST", "/2015-03-31/functions/f/invocations/", b"{}")
+    assert [invocation.invoked_arn for invocation in door.invoked] == [ARN]
+    door.conclude(payload=b"1")
+    assert client.answer()[0] == 200
+    assert door.ask("POST", "/2021-11-15/functions/nobody/response-streaming-invocations/")[0] == 404
 
 
 async def test_fault_of_ours_is_a_service_exception_and_a_traceback(door: FrontDoor,

@@ -33,6 +33,11 @@ RESERVED_VARIABLES = frozenset({
     "AWS_LAMBDA_MAX_CONCURRENCY",
 })  # fmt: skip
 
+#: Runtimes that can have SnapStart (fact sheet 11).
+SNAP_START_RUNTIMES = frozenset({
+    "java11", "java17", "java21", "java25", "python3.12", "python3.13", "python3.14", "dotnet8", "dotnet10",
+})  # fmt: skip
+
 _PLAIN = ("Runtime", "Role", "Handler", "Description", "Timeout", "MemorySize")
 #: Members that say how far an activation has come.
 STATE = frozenset({
@@ -73,6 +78,8 @@ def merged(before: Mapping[str, Any], params: Mapping[str, Any]) -> Configuratio
     if "SnapStart" in params:
         # $LATEST is never optimised (trap 20).
         after["SnapStart"] = {"ApplyOn": params["SnapStart"].get("ApplyOn", "None"), "OptimizationStatus": "Off"}
+    if after["SnapStart"]["ApplyOn"] != "None" and after["Runtime"] not in SNAP_START_RUNTIMES:
+        raise invalid_parameter(f"{after['Runtime']} is not supported for SnapStart enabled functions.")
     if "LoggingConfig" in params:
         after["LoggingConfig"] = _logging(after["LoggingConfig"], params["LoggingConfig"])
     return with_stored(after, params)

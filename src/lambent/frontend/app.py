@@ -18,6 +18,8 @@ from lambent.frontend.url_requests import FunctionUrls
 from lambent.http1 import Request
 
 Handler = Callable[[Request], None]
+#: Paths of the hot routes as older SDKs say them; the control plane's table knows the slash.
+_SLASHED = (invoke.SUFFIX + "/", streaming.SUFFIX + "/")
 
 
 class Edge:
@@ -51,6 +53,8 @@ class Edge:
             request.respond(403, b'{"message":"' + refusal + b'"}', (("x-amzn-ErrorType", "AccessDeniedException"),))
             return
         path = request.path
+        if path.endswith("/") and path.endswith(_SLASHED):
+            path = request.path = path[:-1]
         if path.endswith(invoke.SUFFIX) and path.startswith(invoke.PREFIX) and request.method == "POST":
             self._invoke.handle(request)
         elif path.endswith(streaming.SUFFIX) and path.startswith(streaming.PREFIX) and request.method == "POST":
