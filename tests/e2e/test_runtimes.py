@@ -293,3 +293,38 @@ def test_the_official_client_over_plain_http(server: Server) -> None:
 def test_the_runtime_of_these_tests_is_there(server: Server) -> None:
     """So that at least one of the above ran on its own version."""
     assert f"python{server.invoke(PYTHON.replace('.', '-')).payload['version']}" == PYTHON
+
+
+START = """
+import awslambdaric.bootstrap, collections.abc, inspect, json, logging, re, sys, traceback
+
+def handler(event, context):
+    try:
+        json.loads("{")
+    except ValueError as error:
+        frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)][1:]
+    finders = [getattr(finder, "__name__", type(finder).__name__) for finder in sys.meta_path]
+    return {"loader": type(logging.__spec__.loader).__module__, "minor": sys.version_info[1],
+            "file": logging.__file__, "cached": logging.__cached__,
+            "name": logging.__spec__.name, "package": logging.__path__, "frames": frames, "finders": finders,
+            "source": inspect.getsource(logging.getLogger).split("\\n")[0], "client": awslambdaric.bootstrap.__file__,
+            "reloaded": __import__("importlib").reload(re).__name__, "alias": collections.abc.__name__}
+"""
+
+
+@pytest.mark.parametrize("runtime", PYTHONS)
+def test_modules_of_the_start_image_look_like_those_of_files(server: Server, runtime: str) -> None:
+    name = "start-" + runtime.replace(".", "-")
+    server.deploy(Function(name, START, runtime=runtime))
+    seen = server.invoke(name).payload
+    minor = seen.pop("minor")
+    library = f"/var/lang/lib/python3.{minor}"
+    assert seen.pop("loader") == "start_image"
+    assert seen == {
+        "file": f"{library}/logging/__init__.py",
+        "cached": f"{library}/logging/__pycache__/__init__.cpython-3{minor}.pyc",
+        "name": "logging", "package": [f"{library}/logging"], "source": "def getLogger(name=None):",
+        "frames": [f"{library}/json/__init__.py", *[f"{library}/json/decoder.py"] * 2],
+        "finders": ["BuiltinImporter", "FrozenImporter", "PathFinder"],
+        "client": "/var/runtime/awslambdaric/bootstrap.py", "reloaded": "re", "alias": "collections.abc",
+    }  # fmt: skip

@@ -37,7 +37,8 @@ async def build(cache_dir: Path, interpreter: Interpreter, environ: Mapping[str,
     root = cache_dir / "runtimes"
     installed = root / f"{recipe.name}-packages-{fingerprint(*recipe.inputs)[:16]}"
     sources = _SOURCES / interpreter.family
-    place = root / f"{recipe.name}-{fingerprint(installed.name, *_contents(sources))[:16]}"
+    inputs = (installed.name, *interpreter.state(), *_contents(sources))
+    place = root / f"{recipe.name}-{fingerprint(*inputs)[:16]}"
     if place.is_dir():
         return place
     try:
@@ -101,7 +102,9 @@ async def _compose(folder: Path, installed: Path, sources: Path, interpreter: In
         bootstrap.write_text(f"#!/var/lang/bin/python{interpreter.line}\n" + (folder / "bootstrap.py").read_text())
         bootstrap.chmod(0o755)
         (folder / EMPTY).mkdir(exist_ok=True)
-        await packages.byte_compile(interpreter, folder, [folder / "lambent_client.py"], environ)
+        ours = [folder / "lambent_client.py", folder / "start_image.py"]
+        await packages.byte_compile(interpreter, folder, ours, environ)
+        await packages.write_image(interpreter, folder, environ)
 
 
 def _link(source: str, target: str) -> None:

@@ -38,6 +38,11 @@ class Interpreter:
         parts = self.version.split(".")
         return ".".join(parts[:2]) if self.family == "python" else parts[0]
 
+    def state(self) -> tuple[str, ...]:
+        """Texts that change when another build takes its place, as with an update of the host. Raises OSError."""
+        status = self.program.stat()
+        return (self.version, str(self.prefix), str(status.st_size), str(status.st_mtime_ns))
+
 
 async def find(entry: CatalogEntry, environ: Mapping[str, str], *, any_version: bool = False,
                passed_over: list[str] | None = None) -> list[Interpreter]:

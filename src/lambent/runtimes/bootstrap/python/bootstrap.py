@@ -8,6 +8,10 @@ import os
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 def search_path(task: str, opt: str, runtime: str, inherited: "list[str]") -> "list[str]":
     """The module search path: the function's code, its layers, then what the interpreter found by itself."""
@@ -22,6 +26,18 @@ def search_path(task: str, opt: str, runtime: str, inherited: "list[str]") -> "l
     if runtime not in kept:
         kept.append(runtime)
     return first + [entry for entry in kept if entry not in first]
+
+
+def open_image(runtime: str) -> "Any":
+    """What the next imports come from; None where only the files themselves will do."""
+    from start_image import Finder  # type: ignore[import-not-found]
+
+    try:
+        image = Finder(runtime)
+    except OSError:
+        return None
+    sys.meta_path.insert(0, image)
+    return image
 
 
 def has_path_files(folder: str) -> bool:
@@ -62,6 +78,7 @@ def main() -> None:
     # say) is not the client's, and each folder before the standard library costs a look per module.
     sys.path[:] = [entry for entry in found[3:] if entry != runtime] + [runtime]
     gc.disable()  # nothing of what follows becomes garbage, and looking for it takes a millisecond
+    image = open_image(runtime)
     # Before the official package, since it chooses how that talks.
     from lambent_client import SocketClient, keep_records_whole  # type: ignore[import-not-found]
 
@@ -69,6 +86,9 @@ def main() -> None:
 
     import site
 
+    if image is not None:
+        sys.meta_path.remove(image)
+        image.close()
     if sys.flags.no_site:
         site.setquit()
         site.setcopyright()
