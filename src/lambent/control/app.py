@@ -25,7 +25,6 @@ from lambent.control.code import PREFIX, CodeLinks
 from lambent.control.collector import Collector
 from lambent.control.context import LOGS, OPERATIONS, Answer, Context, Handler, not_served
 from lambent.control.inactivity import Inactivity
-from lambent.control.model import LOGS_OPERATIONS
 from lambent.control.operations import concurrency
 from lambent.control.provisioning import Provisioning
 from lambent.control.s3_source import S3Source
@@ -143,13 +142,11 @@ class ControlPlane:
             if not target.startswith(_LOGS_TARGET):
                 raise query.not_here(service_of(request.headers, request.query) or target.partition("_")[0],
                                      target.rpartition(".")[2])  # fmt: skip
-            if name not in LOGS and name not in LOGS_OPERATIONS:
-                raise ApiError("UnknownOperationException", f"{target} is not an operation of this server")
             if request.oversize:
                 raise ApiError("RequestEntityTooLargeException", "The request is too large")
             handler = LOGS.get(name)
             if handler is None:
-                raise not_served(f"The operation {name} of CloudWatch Logs")
+                raise query.not_here("logs", name[:100])
             params = validate.decode_logs(name, request.body)
         except Exception as error:
             self._answers.fail_target(request, error)

@@ -71,8 +71,8 @@ def find_query(form: Form, service: str) -> tuple[str, str, QueryHandler]:
 def not_here(service: str, action: str = "") -> QueryError:
     """The one answer for what this server does not have."""
     what = f"{action} of the service {service or 'unknown'}" if action else f"The service {service or 'unknown'}"
-    return QueryError("NotImplementedException", f"{what} is not served by Lambent, which serves Lambda, CloudWatch "
-                      "Logs and a few calls of STS and IAM; nothing was changed.", 501)  # fmt: skip
+    return QueryError("NotImplementedException", f"{what} is not served by Lambent, which serves Lambda and, as far "
+                      "as its tools need them, CloudWatch Logs, STS and IAM; nothing was changed.", 501)  # fmt: skip
 
 
 def need(form: Form, member: str) -> str:

@@ -50,7 +50,8 @@ class Edge:
             return
         refusal = self._refusal(host, request.headers.get("origin"))
         if refusal is not None:
-            request.respond(403, b'{"message":"' + refusal + b'"}', (("x-amzn-ErrorType", "AccessDeniedException"),))
+            headers = (("x-amzn-RequestId", invoke.new_request_id()), ("x-amzn-ErrorType", "AccessDeniedException"))
+            request.respond(403, b'{"message":"' + refusal + b'"}', headers)
             return
         path = request.path
         if path.endswith("/") and path.endswith(_SLASHED):
