@@ -11,12 +11,14 @@ import pytest
 
 from lambent import limits
 from lambent.core.model import OutcomeKind
-from lambent.frontend.invoke import MAX_PARAMETERS, TRACE_BYTES
+from lambent.frontend import tracing
+from lambent.frontend.invoke import MAX_PARAMETERS
 from lambent.worker.base import Served
 
 from .front_door import ARN, URL_ID, FrontDoor
 
 UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+ROOT = "Root=1-5759e988-bd862e3fe1be46a994272793"
 TRACE = r"Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0;Lineage=1:[0-9a-f]{8}:0"
 
 
@@ -47,6 +49,12 @@ async def test_event_goes_on_byte_for_byte_with_a_new_request_id_and_trace(door:
     assert not invocation.reply_after_report
 
 
+async def test_path_may_end_in_a_slash(door: FrontDoor) -> None:
+    client = door.client()
+    client.send("POST", "/2015-03-31/functions/f/invocations/", b"{}")
+    assert [invocation.function.name for invocation in door.invoked] == ["f"]
+
+
 async def test_empty_body_is_an_empty_object(door: FrontDoor) -> None:
     door.invoke(body=b"")
     assert door.invoked[0].payload == b"{}"
@@ -70,13 +78,24 @@ async def test_function_may_be_named_in_every_form(door: FrontDoor, name: str, q
 
 
 async def test_trace_header_of_the_caller_goes_on(door: FrontDoor) -> None:
-    client = door.invoke(X_Amzn_Trace_Id="Root=1-x;Sampled=1")
-    assert door.invoked[0].trace_id == "Root=1-x;Sampled=1"
+    given = f"{ROOT};Parent=53995c3f42cd8ad8;Sampled=1;Lineage=2:0a1b2c3d:1"
+    client = door.invoke(X_Amzn_Trace_Id=given)
+    assert door.invoked[0].trace_id == given
     door.conclude()
-    assert client.answer()[1]["x-amzn-trace-id"] == "Root=1-x;Sampled=1"
+    assert client.answer()[1]["x-amzn-trace-id"] == given
 
 
-@pytest.mark.parametrize("given", ["x" * (TRACE_BYTES + 1), "Root=\xe9", ""])
+@pytest.mark.parametrize(("given", "completed"), [
+    (ROOT, rf"{ROOT};Parent=[0-9a-f]{{16}};Sampled=0;Lineage=1:[0-9a-f]{{8}}:0"),
+    (f"{ROOT};Sampled=1", rf"{ROOT};Parent=[0-9a-f]{{16}};Sampled=1;Lineage=1:[0-9a-f]{{8}}:0"),
+    (f"Self=1-x;{ROOT}; Sampled=?", rf"{ROOT};Parent=[0-9a-f]{{16}};Sampled=0;Self=1-x;Lineage=1:[0-9a-f]{{8}}:0"),
+])  # fmt: skip
+async def test_trace_header_of_the_caller_is_completed(door: FrontDoor, given: str, completed: str) -> None:
+    door.invoke(X_Amzn_Trace_Id=given)
+    assert re.fullmatch(completed, door.invoked[0].trace_id)
+
+
+@pytest.mark.parametrize("given", ["x" * (tracing.MAX_BYTES + 1), "Root=\xe9", "", "garbage", "Root=1-x", "Sampled=1"])
 async def test_trace_header_that_would_harm_a_runtime_is_replaced(door: FrontDoor, given: str) -> None:
     door.invoke(X_Amzn_Trace_Id=given)
     assert re.fullmatch(TRACE, door.invoked[0].trace_id)
@@ -125,6 +144,14 @@ async def test_unknown_choice_is_a_validation_error_without_a_type(door: FrontDo
     assert body["message"].startswith(f"1 validation error detected: Value 'tail' at '{member}' failed to satisfy")
 
 
+async def test_all_unknown_choices_are_told_at_once(door: FrontDoor) -> None:
+    _, _, body = refused(door, X_Amz_Invocation_Type="a", X_Amz_Log_Type="b")
+    assert body["message"] == (
+        "2 validation errors detected: Value 'a' at 'invocationType' failed to satisfy constraint: Member must satisfy "
+        "enum value set: [Event, RequestResponse, DryRun]; Value 'b' at 'logType' failed to satisfy constraint: Member "
+        "must satisfy enum value set: [None, Tail]")
+
+
 @pytest.mark.parametrize("body", [
     b"{", b"nope", b'{"a":1} x', b"\xff", b'"\xff"', b"NaN", b"[" * 100_000, b'{"a":1,}', b'\xef\xbb\xbf{}', b" "])
 async def test_event_that_is_not_json_is_400(door: FrontDoor, body: bytes) -> None:
@@ -153,6 +180,7 @@ async def test_event_too_large_even_to_be_received_is_413_too(door: FrontDoor) -
 
 
 @pytest.mark.parametrize("context", [
+    base64.b64encode(b"[1]").decode(), base64.b64encode(b"null").decode(),
     "not base64!", base64.b64encode(b"not json").decode(), base64.b64encode(b"\xff").decode(), "e30", "\xe9",
     base64.b64encode(b'"' + b"x" * limits.CLIENT_CONTEXT_BYTES + b'"').decode(),
     base64.b64encode(b"[" * 2000).decode(),
@@ -160,7 +188,7 @@ async def test_event_too_large_even_to_be_received_is_413_too(door: FrontDoor) -
 async def test_client_context_that_is_none_is_400(door: FrontDoor, context: str) -> None:
     status, kind, answer = refused(door, X_Amz_Client_Context=context)
     assert (status, kind) == (400, "InvalidRequestContentException")
-    assert answer["message"].startswith("Client context must be a valid Base64-encoded JSON object")
+    assert answer["message"] == "Client context must be a valid Base64-encoded JSON object."
 
 
 @pytest.mark.parametrize("header", ["X_Amz_Tenant_Id", "X_Amz_Durable_Execution_Name"])
@@ -214,6 +242,7 @@ async def test_result_is_200_with_the_payload_and_the_headers_of_aws(door: Front
     assert headers["x-amzn-requestid"] == door.invoked[0].request_id
     assert headers["x-amz-executed-version"] == "2"
     assert headers["content-type"] == "application/json"
+    assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", headers["date"])
     assert (headers["x-lambent-environment"], headers["x-lambent-start"]) == ("env-1", "warm")
     assert not {"x-amz-function-error", "x-amz-log-result"} & headers.keys()
 

@@ -73,6 +73,11 @@ START = InitStart("on-demand", "init", "python:3.10.v11", "f", "$LATEST", "strea
             "Max Memory Used: 128 MB\tStatus: error\tError Type: Runtime.OutOfMemory\n",
         ),
         (
+            Report(ID, "success", WARM, 128, 36, trace_id="Root=1-5f-a;Parent=3f;Sampled=1;Lineage=1:x:0"),
+            f"REPORT RequestId: {ID}\tDuration: 3.01 ms\tBilled Duration: 4 ms\tMemory Size: 128 MB\t"
+            "Max Memory Used: 36 MB\t\nXRAY TraceId: 1-5f-a\tSegmentId: 3f\tSampled: true\t\n",
+        ),
+        (
             Extension("my-ext", "Ready", ("INVOKE", "SHUTDOWN")),
             "EXTENSION\tName: my-ext\tState: Ready\tEvents: [INVOKE, SHUTDOWN]\n",
         ),

@@ -9,6 +9,8 @@ import base64
 import binascii
 import random
 from collections.abc import Mapping
+from email.utils import formatdate
+from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -20,6 +22,7 @@ from lambent.core import routing
 from lambent.core.model import FunctionVersion, Invocation, Outcome, OutcomeKind
 from lambent.dispatcher import Dispatcher
 from lambent.errors import ApiError, invalid_parameter
+from lambent.frontend import tracing
 from lambent.http1 import Request
 from lambent.store.functions import FunctionTable, Route
 from lambent.worker.base import Served
@@ -28,8 +31,6 @@ PREFIX = "/2015-03-31/functions/"
 SUFFIX = "/invocations"
 _KINDS = ("Event", "RequestResponse", "DryRun")
 
-#: Longest trace header that is handed on. AWS's own have about 150 characters.
-TRACE_BYTES = 1024
 #: Parameters of a query that are looked at. Invoke knows one; signed requests bring half a dozen.
 MAX_PARAMETERS = 100
 
@@ -49,6 +50,7 @@ class Invoke:
         self._callers = callers
         self._dispatcher = dispatcher
         self._clock = clock
+        self._date = (0, "")  #: the second and its name
 
     def handle(self, request: Request) -> None:
         """Answer one Invoke request, at once or when the outcome is known."""
@@ -56,19 +58,19 @@ class Invoke:
         try:
             self._invoke(request, request_id)
         except ApiError as error:
-            refuse(request, error, request_id)
+            self.refuse(request, error, request_id)
 
     def _invoke(self, request: Request, request_id: str) -> None:
         kind, invocation = self.read(request, request_id, request.path[len(PREFIX) : -len(SUFFIX)], _KINDS)
         if kind == "DryRun":
-            request.respond(204, headers=(("x-amzn-RequestId", request_id),))
+            request.respond(204, headers=(("x-amzn-RequestId", request_id), ("Date", self.date())))
             return
         if kind == "Event":
             raise ApiError("InvalidParameterValueException",
                            "Asynchronous invocation (InvocationType Event) is not supported yet: "
                            "use RequestResponse or DryRun.")
         version = invocation.function.version
-        self._dispatcher.invoke(invocation, lambda outcome, served: _answer(
+        self._dispatcher.invoke(invocation, lambda outcome, served: self._answer(
             request, invocation, version, outcome, served))
 
     def read(self, request: Request, request_id: str, name: str, kinds: tuple[str, ...]) -> tuple[str, Invocation]:
@@ -81,8 +83,7 @@ class Invoke:
                            f"(limit {limits.REQUEST_PAYLOAD_BYTES} bytes)")
         kind = headers.get("x-amz-invocation-type") or "RequestResponse"
         log_type = headers.get("x-amz-log-type") or "None"
-        _check_choice(kind, "invocationType", kinds)
-        _check_choice(log_type, "logType", ("None", "Tail"))
+        _check_choices((kind, "invocationType", kinds), (log_type, "logType", ("None", "Tail")))
         qualifier = _qualifier(request.query) if request.query else None
         caller = self._callers.of(headers, request.query)
         route = self._functions.route(name, qualifier, caller)
@@ -98,14 +99,44 @@ class Invoke:
 
     def trace_id(self, headers: Mapping[str, str]) -> str:
         """The caller's trace header, or an unsampled one of ours when there is none that can be handed on."""
-        given = headers.get("x-amzn-trace-id", "")
-        # A runtime reads it from a header line; a long one would end it.
-        return given if given and len(given) <= TRACE_BYTES and _is_plain(given) else self._new_trace_id()
+        given = headers.get("x-amzn-trace-id")
+        return tracing.completed(given, self._clock.wall()) if given else tracing.made(self._clock.wall())
 
-    def _new_trace_id(self) -> str:
-        noise = f"{random.getrandbits(192):048x}"
-        stamp = int(self._clock.wall())
-        return f"Root=1-{stamp:08x}-{noise[:24]};Parent={noise[24:40]};Sampled=0;Lineage=1:{noise[40:48]}:0"
+    def date(self) -> str:
+        """The value of a Date header now."""
+        second = int(self._clock.wall())
+        if second != self._date[0]:
+            self._date = (second, formatdate(second, usegmt=True))
+        return self._date[1]
+
+    def refuse(self, request: Request, error: ApiError, request_id: str) -> None:
+        """Answer with an API error in AWS's shape."""
+        headers = (("x-amzn-RequestId", request_id), ("Date", self.date()), ("x-amzn-ErrorType", error.code),
+                   *error.headers.items())  # fmt: skip
+        request.respond(error.status, msgspec.json.encode(error.body()), headers)
+
+    def _answer(self, request: Request, invocation: Invocation, version: str, outcome: Outcome,
+                served: Served | None) -> None:
+        if outcome.kind is OutcomeKind.REFUSED or outcome.kind is OutcomeKind.PLATFORM_ERROR:
+            self.refuse(request, outcome_error(outcome), invocation.request_id)
+            return
+        payload = outcome.payload
+        head = (
+            f"HTTP/1.1 200 OK\r\nDate: {self.date()}\r\nContent-Type: {_clean(outcome.content_type)}\r\n"
+            f"Content-Length: {len(payload)}\r\nx-amzn-RequestId: {invocation.request_id}\r\n"
+            f"X-Amz-Executed-Version: {version}\r\nx-amzn-Remapped-Content-Length: 0\r\n"
+            f"X-Amzn-Trace-Id: {invocation.trace_id}\r\n"
+        )
+        if outcome.kind is OutcomeKind.FUNCTION_ERROR:
+            head += "X-Amz-Function-Error: Unhandled\r\n"
+        if served is not None:
+            start = "cold" if served.cold else "warm"
+            head += f"X-Lambent-Environment: {served.environment_id}\r\nX-Lambent-Start: {start}\r\n"
+            if invocation.reply_after_report:
+                head += f"X-Amz-Log-Result: {base64.b64encode(served.log_tail).decode()}\r\n"
+        if not request.keep_alive:
+            head += "Connection: close\r\n"
+        request.respond_raw(f"{head}\r\n".encode("latin-1", "replace") + payload)
 
 
 def chosen(route: Route) -> FunctionVersion:
@@ -121,40 +152,12 @@ def new_request_id() -> str:
     return f"{noise[:8]}-{noise[8:12]}-4{noise[13:16]}-{'89ab'[int(noise[16], 16) & 3]}{noise[17:20]}-{noise[20:]}"
 
 
-def _answer(request: Request, invocation: Invocation, version: str, outcome: Outcome, served: Served | None) -> None:
-    if outcome.kind is OutcomeKind.REFUSED or outcome.kind is OutcomeKind.PLATFORM_ERROR:
-        refuse(request, outcome_error(outcome), invocation.request_id)
-        return
-    payload = outcome.payload
-    head = (
-        f"HTTP/1.1 200 OK\r\nContent-Type: {_clean(outcome.content_type)}\r\nContent-Length: {len(payload)}\r\n"
-        f"x-amzn-RequestId: {invocation.request_id}\r\nX-Amz-Executed-Version: {version}\r\n"
-        f"x-amzn-Remapped-Content-Length: 0\r\nX-Amzn-Trace-Id: {invocation.trace_id}\r\n"
-    )
-    if outcome.kind is OutcomeKind.FUNCTION_ERROR:
-        head += "X-Amz-Function-Error: Unhandled\r\n"
-    if served is not None:
-        start = "cold" if served.cold else "warm"
-        head += f"X-Lambent-Environment: {served.environment_id}\r\nX-Lambent-Start: {start}\r\n"
-        if invocation.reply_after_report:
-            head += f"X-Amz-Log-Result: {base64.b64encode(served.log_tail).decode()}\r\n"
-    if not request.keep_alive:
-        head += "Connection: close\r\n"
-    request.respond_raw(f"{head}\r\n".encode("latin-1", "replace") + payload)
-
-
 def outcome_error(outcome: Outcome) -> ApiError:
     """The API's error for an invocation that did not reach the function, or that we lost."""
     if outcome.kind is OutcomeKind.REFUSED:
         return ApiError("TooManyRequestsException", THROTTLED, extra={"Reason": outcome.error_type},
                         headers={"Retry-After": "1"})
     return ApiError("ServiceException", f"An error occurred and the request cannot be processed: {outcome.error_type}.")
-
-
-def refuse(request: Request, error: ApiError, request_id: str) -> None:
-    """Answer with an API error in AWS's shape."""
-    headers = (("x-amzn-RequestId", request_id), ("x-amzn-ErrorType", error.code), *error.headers.items())
-    request.respond(error.status, msgspec.json.encode(error.body()), headers)
 
 
 def _clean(content_type: str) -> str:
@@ -173,11 +176,13 @@ def _qualifier(query: str) -> str | None:
         raise invalid_parameter(f"The query string has more than {MAX_PARAMETERS} parameters.") from None
 
 
-def _check_choice(value: str, member: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ApiError("ValidationException",
-                       f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: "
-                       f"Member must satisfy enum value set: [{', '.join(choices)}]")
+def _check_choices(*checked: tuple[str, str, tuple[str, ...]]) -> None:
+    """Each a value, its member and what it may be; whatever is wrong is told at once."""
+    wrong = [f"Value '{value}' at '{member}' failed to satisfy constraint: Member must satisfy enum value set: "
+             f"[{', '.join(choices)}]" for value, member, choices in checked if value not in choices]  # fmt: skip
+    if wrong:
+        errors = "error" if len(wrong) == 1 else "errors"
+        raise ApiError("ValidationException", f"{len(wrong)} validation {errors} detected: {'; '.join(wrong)}")
 
 
 def _check_json(payload: bytes) -> None:
@@ -196,9 +201,9 @@ def _client_context(header: str) -> str:
         return ""
     try:
         if len(header) > limits.CLIENT_CONTEXT_BYTES:
-            raise ValueError(f"longer than {limits.CLIENT_CONTEXT_BYTES} bytes")
-        decoded = msgspec.json.decode(base64.b64decode(header, validate=True))
-    except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError) as error:
+            raise ValueError("too long")
+        decoded = msgspec.json.decode(base64.b64decode(header, validate=True), type=dict[str, Any])
+    except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError):
         raise ApiError("InvalidRequestContentException",
-                       f"Client context must be a valid Base64-encoded JSON object: {error}") from None
+                       "Client context must be a valid Base64-encoded JSON object.") from None
     return msgspec.json.encode(decoded).decode()

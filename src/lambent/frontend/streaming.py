@@ -11,7 +11,7 @@ from lambent.core.model import Invocation, Outcome, OutcomeKind
 from lambent.dispatcher import Dispatcher
 from lambent.errors import ApiError
 from lambent.frontend import eventstream
-from lambent.frontend.invoke import Invoke, new_request_id, outcome_error, refuse
+from lambent.frontend.invoke import Invoke, new_request_id, outcome_error
 from lambent.http1 import Request
 from lambent.worker.base import Served, Sink, Source
 
@@ -32,19 +32,20 @@ class StreamingInvoke:
             name = request.path[len(PREFIX) : -len(SUFFIX)]
             kind, invocation = self._invoking.read(request, request_id, name, ("RequestResponse", "DryRun"))
         except ApiError as error:
-            refuse(request, error, request_id)
+            self._invoking.refuse(request, error, request_id)
             return
         if kind == "DryRun":
-            request.respond(204, headers=(("x-amzn-RequestId", request_id),))
+            request.respond(204, headers=(("x-amzn-RequestId", request_id), ("Date", self._invoking.date())))
             return
-        answer = _Answer(request, invocation)
+        answer = _Answer(request, invocation, self._invoking)
         self._dispatcher.invoke_streaming(invocation, answer.open, answer.complete)
 
 
 class _Answer:
     """One answer: parts while they come, then how it ended."""
 
-    def __init__(self, request: Request, invocation: Invocation) -> None:
+    def __init__(self, request: Request, invocation: Invocation, invoking: Invoke) -> None:
+        self._invoking = invoking
         self._request = request
         self._invocation = invocation
         self._begun = False
@@ -57,7 +58,7 @@ class _Answer:
     def _begin(self, served: Served | None) -> None:
         self._begun = True
         invocation = self._invocation
-        headers = (("x-amzn-RequestId", invocation.request_id),
+        headers = (("x-amzn-RequestId", invocation.request_id), ("Date", self._invoking.date()),
                    ("X-Amz-Executed-Version", invocation.function.version),
                    ("X-Amzn-Trace-Id", invocation.trace_id))  # fmt: skip
         self._request.begin(200, headers + served_headers(served), "application/vnd.amazon.eventstream")
@@ -68,7 +69,7 @@ class _Answer:
     def complete(self, outcome: Outcome, served: Served | None) -> None:
         ours = outcome.kind is OutcomeKind.REFUSED or outcome.kind is OutcomeKind.PLATFORM_ERROR
         if ours and not self._begun:
-            refuse(self._request, outcome_error(outcome), self._invocation.request_id)
+            self._invoking.refuse(self._request, outcome_error(outcome), self._invocation.request_id)
             return
         if not self._begun:
             self._begin(served)

@@ -45,16 +45,16 @@ class FunctionUrls:
         match = _HOST.fullmatch(host)
         url = self._table.by_id(match.group(1)) if match is not None else None
         if url is None:
-            _respond(request, urls.error_response("unknown_url"), request_id, "")
+            self._respond(request, urls.error_response("unknown_url"), request_id)
             return
         rules = url.configuration.get("Cors")
         if rules is not None and cors.is_preflight(request.method, request.headers):
             # Browsers do not sign preflights, so they are answered whatever the AuthType says.
-            _respond(request, cors.preflight(rules, request.headers), request_id, "")
+            self._respond(request, cors.preflight(rules, request.headers), request_id)
             return
         found = self._route(url, request)
         if isinstance(found, str):
-            _respond(request, _ruled(rules, request, urls.error_response(found)), request_id, "")
+            self._respond(request, _ruled(rules, request, urls.error_response(found)), request_id)
             return
         self._invoke(request, url, found, request_id)
 
@@ -79,7 +79,7 @@ class FunctionUrls:
 
         def dress(response: urls.Response, served: Served | None) -> urls.Response:
             ruled = _ruled(url.configuration.get("Cors"), request, response)
-            return _identified(ruled, request_id, trace_id, served)
+            return self._identified(ruled, request_id, trace_id, served)
 
         def answer(outcome: Outcome, served: Served | None) -> None:
             status, headers, body = dress(_response(outcome), served)
@@ -91,6 +91,21 @@ class FunctionUrls:
         else:
             self._dispatcher.invoke(invocation, answer)
 
+    def _respond(self, request: Request, response: urls.Response, request_id: str) -> None:
+        """Answer what reaches no function."""
+        status, headers, body = self._identified(response, request_id)
+        request.respond(status, body, headers, content_type=None)
+
+    def _identified(self, response: urls.Response, request_id: str, trace_id: str = "",
+                    served: Served | None = None) -> urls.Response:
+        status, headers, body = response
+        if not any(name.lower() == "date" for name, _ in headers):
+            headers = (("Date", self._invoking.date()), *headers)
+        headers = (*headers, ("x-amzn-RequestId", request_id))
+        if trace_id:
+            headers = (*headers, ("X-Amzn-Trace-Id", trace_id))
+        return status, headers + served_headers(served), body
+
 
 def _ruled(rules: Mapping[str, Any] | None, request: Request, response: urls.Response) -> urls.Response:
     return response if rules is None else cors.ruled(rules, request.headers.get("origin"), response)
@@ -100,17 +115,3 @@ def _response(outcome: Outcome) -> urls.Response:
     if outcome.kind is OutcomeKind.RESPONSE:
         return urls.response_from_result(outcome.payload)
     return urls.response_without_result(outcome)
-
-
-def _respond(request: Request, response: urls.Response, request_id: str, trace_id: str) -> None:
-    status, headers, body = _identified(response, request_id, trace_id)
-    request.respond(status, body, headers, content_type=None)
-
-
-def _identified(response: urls.Response, request_id: str, trace_id: str,
-                served: Served | None = None) -> urls.Response:
-    status, headers, body = response
-    headers = (*headers, ("x-amzn-RequestId", request_id))
-    if trace_id:
-        headers = (*headers, ("X-Amzn-Trace-Id", trace_id))
-    return status, headers + served_headers(served), body

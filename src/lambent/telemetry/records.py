@@ -218,7 +218,7 @@ class Report:
         return (
             f"REPORT RequestId: {self.request_id}\tDuration: {bill.duration_ms:.2f} ms\t"
             f"Billed Duration: {bill.billed_ms} ms\tMemory Size: {self.memory_mib} MB\t"
-            f"Max Memory Used: {self.max_memory_mib} MB\t{init}{status}\n"
+            f"Max Memory Used: {self.max_memory_mib} MB\t{init}{status}\n{_xray(self.trace_id)}"
         )
 
     def level(self) -> Level:
@@ -342,6 +342,14 @@ def _error(status: Status, error_type: str) -> dict[str, Any]:
 
 def _tracing(trace_id: str) -> dict[str, Any]:
     return {"tracing": {"type": "X-Amzn-Trace-Id", "value": trace_id}} if trace_id else {}
+
+
+def _xray(trace_id: str) -> str:
+    """The line below REPORT for an invocation whose caller has it traced; it is part of the same event."""
+    if "Sampled=1" not in trace_id:
+        return ""
+    fields = dict(field.partition("=")[::2] for field in trace_id.split(";"))
+    return f"XRAY TraceId: {fields.get('Root', '')}\tSegmentId: {fields.get('Parent', '')}\tSampled: true\t\n"
 
 
 def _span(name: str, start_wall_s: float, duration_ms: float) -> dict[str, Any]:
