@@ -71,7 +71,7 @@ def write(folder: str) -> None:
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
         loader = getattr(spec, "loader", None)
-        if name in before or type(loader) is not machinery.SourceFileLoader or spec.name != name:
+        if spec is None or name in before or type(loader) is not machinery.SourceFileLoader or spec.name != name:
             continue
         file = os.path.realpath(loader.path)
         for here, there in ((os.path.realpath(folder), RUNTIME), (library, LIBRARY)):
