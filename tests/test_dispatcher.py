@@ -72,6 +72,9 @@ class FakeWorker:
     def stories(self, function_arn: str) -> list[dict[str, Any]]:
         return []
 
+    def at_rest(self, number: int) -> bool:
+        return number not in self.invocations
+
     def crash(self, number: int, participant: str) -> bool:
         return False
 

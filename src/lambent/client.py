@@ -197,8 +197,10 @@ class Client:
     def environments(self) -> list[dict[str, Any]]:
         return list(self._object("GET", "/_lambent/environments").get("environments", ()))
 
-    def story(self, environment: str) -> dict[str, Any]:
-        return self._object("GET", f"/_lambent/environments/{quote(environment, safe='')}/story")
+    def story(self, environment: str, *, wait: str | None = None) -> dict[str, Any]:
+        """The life of one environment: now, or when it is `idle` (or gone), or when it is `gone`."""
+        path = f"/_lambent/environments/{quote(environment, safe='')}/story"
+        return _as_object(self._call("GET", path, query={"wait": wait} if wait else None))
 
     def retire(self, environment: str) -> None:
         """Needs the token. Raises ApiError 401 or 403 without the right one."""

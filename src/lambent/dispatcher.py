@@ -55,6 +55,8 @@ class Dispatcher:
         self._stepping = False
         #: those of whom somebody wants to know when they are gone, and whom to tell
         self._leaving: list[tuple[set[int], Callable[[], None]]] = []
+        #: whom to tell when an environment, by number, is idle or gone
+        self._resting: dict[int, list[Callable[[], None]]] = {}
         #: what is retired while `advance` runs
         self._retired: list[machine.Retire] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -156,6 +158,13 @@ class Dispatcher:
         """All environments together have come near to what they may use: who is idle makes room for who is not."""
         self._measure_now()
 
+    def when_at_rest(self, number: int, tell: Callable[[], None]) -> None:
+        """Call once, when this environment is idle or gone: perhaps at once."""
+        if self.worker.at_rest(number):
+            tell()
+        else:
+            self._resting.setdefault(number, []).append(tell)
+
     async def stop(self, drain_s: float) -> None:
         """Refuse new invocations, give what runs `drain_s`, then end every environment."""
         self._feed(machine.StopRequested(self._clock.platform()))
@@ -205,6 +214,8 @@ class Dispatcher:
 
     def idle(self, number: int) -> None:
         self._feed(machine.EnvironmentIdle(self._clock.platform(), number))
+        if self._resting:
+            self._tell_of_rest(number)
 
     def init_failed(self, number: int) -> None:
         self._feed(machine.InitFailed(self._clock.platform(), number))
@@ -223,6 +234,13 @@ class Dispatcher:
         self._feed(machine.EnvironmentGone(self._clock.platform(), number))
         if self._leaving:
             self._tell_of_gone(number)
+        if self._resting:
+            self._tell_of_rest(number)
+
+    def _tell_of_rest(self, number: int) -> None:
+        if self.worker.at_rest(number):  # it may have been assigned at once
+            for tell in self._resting.pop(number, ()):
+                tell()
 
     def _tell_of_gone(self, number: int) -> None:
         for entry in list(self._leaving):

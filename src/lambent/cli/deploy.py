@@ -8,6 +8,7 @@ import re
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -65,28 +66,45 @@ def deploy(
       lambent deploy hello/
       lambent deploy api/ --name api-dev --handler index.handler --runtime nodejs22.x --env STAGE=dev --memory 512
     """
-    name = _name(name, folder)
+    name = name or name_of(folder)
     wanted = _wanted(handler, runtime, env, memory, timeout, ephemeral)
     with connect(endpoint) as client:
-        present = _present(client, name)
-        chosen = runtime or (present or {}).get("Runtime")
-        if present is None and not (handler and runtime):
-            raise Stop(f"{name} is new: give --handler and --runtime, as in --handler app.handler --runtime python3.12")
-        with show.waiting(f"packing {folder}"), exits.tidy_when_terminated(), \
-                tempfile.TemporaryDirectory(prefix="lambent-deploy-") as scratch:  # fmt: skip
-            package = build(folder, str(chosen), Path(scratch), settings.inherited_environment())
-        with show.waiting(f"deploying {name}"):
-            ready, what = _apply(client, name, wanted, package, present)
-        if (trouble := _trouble(ready)) is not None:
-            raise Stop(f"{name}: {trouble}", exits.FUNCTION_FAILED)
+        with exits.tidy_when_terminated():
+            deployed = deploy_folder(client, folder, name, wanted)
         address = client.url(name) or (client.create_url(name) if url else None)
-        _tell(client, ready, what, package, address, as_json)
+        _tell(client, deployed, address, as_json)
     return exits.OK
 
 
-def _name(name: str | None, folder: Path) -> str:
-    if name is not None:
-        return name
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A function that can be invoked."""
+
+    configuration: dict[str, Any]
+    what: str  #: created, updated (...), unchanged
+    package: Package
+
+
+def deploy_folder(client: Client, folder: Path, name: str, wanted: Mapping[str, Any]) -> Deployed:
+    """Create or update a function from a folder and wait until it is ready. `wanted` has members of CreateFunction.
+
+    Raises Stop, in one line, when that cannot be.
+    """
+    present = _present(client, name)
+    if present is None and not (wanted.get("Handler") and wanted.get("Runtime")):
+        raise Stop(f"{name} is new: give --handler and --runtime, as in --handler app.handler --runtime python3.12")
+    runtime = wanted.get("Runtime") or (present or {}).get("Runtime")
+    with show.waiting(f"packing {folder}"), tempfile.TemporaryDirectory(prefix="lambent-deploy-") as scratch:
+        package = build(folder, str(runtime), Path(scratch), settings.inherited_environment())
+    with show.waiting(f"deploying {name}"):
+        ready, what = _apply(client, name, wanted, package, present)
+    if (trouble := _trouble(ready)) is not None:
+        raise Stop(f"{name}: {trouble}", exits.FUNCTION_FAILED)
+    return Deployed(ready, what, package)
+
+
+def name_of(folder: Path) -> str:
+    """The function's name when none is given."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-") or "function"
 
 
@@ -117,7 +135,7 @@ def _present(client: Client, name: str) -> dict[str, Any] | None:
         return None
 
 
-def _apply(client: Client, name: str, wanted: dict[str, Any], package: Package,
+def _apply(client: Client, name: str, wanted: Mapping[str, Any], package: Package,
            present: dict[str, Any] | None) -> tuple[dict[str, Any], str]:
     """Make the function as wanted, wait until it is settled, and say what was done."""
     if present is None:
@@ -164,8 +182,8 @@ def _trouble(configuration: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _tell(client: Client, ready: dict[str, Any], what: str, package: Package, address: str | None,
-          as_json: bool) -> None:
+def _tell(client: Client, deployed: Deployed, address: str | None, as_json: bool) -> None:
+    ready, what, package = deployed.configuration, deployed.what, deployed.package
     if as_json:
         show.data({"function": ready, "action": what, "url": address,
                    "curl": curl(client.endpoint, address) if address else None})  # fmt: skip

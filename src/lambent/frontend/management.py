@@ -9,12 +9,12 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import msgspec
 
 from lambent.dispatcher import Dispatcher
-from lambent.errors import ApiError
+from lambent.errors import ApiError, invalid_parameter
 from lambent.frontend import chaos
 from lambent.frontend.chaos import ChaosApi
 from lambent.http1 import Request
@@ -49,7 +49,7 @@ class Management:
             case ["environments"]:
                 self._read(request, lambda: {"environments": self._dispatcher.worker.environments()})
             case ["environments", environment_id, "story"]:
-                self._read(request, lambda: self._dispatcher.worker.story(environment_id))
+                self._story(request, environment_id)
             case ["environments", environment_id, "retire"]:
                 self._change(request, "POST", lambda: self._retire(request, environment_id))
             case ["functions", name, "story"]:
@@ -72,6 +72,23 @@ class Management:
             _say(request, 404, "No environment of this id is known.")
         else:
             request.respond(200, msgspec.json.encode(found))
+
+    def _story(self, request: Request, environment_id: str) -> None:
+        """With `?wait=idle` once the environment is idle or gone, with `?wait=gone` once it is gone."""
+
+        def tell() -> None:
+            self._read(request, lambda: self._dispatcher.worker.story(environment_id))
+
+        wait = parse_qs(request.query).get("wait", [""])[0]
+        if wait not in ("", "idle", "gone"):
+            raise invalid_parameter("wait is idle or gone.")
+        number = self._dispatcher.worker.find(environment_id)
+        if not wait or number is None:
+            tell()
+        elif wait == "idle":
+            self._dispatcher.when_at_rest(number, tell)
+        else:
+            self._dispatcher.when_gone({number}, tell)
 
     def _function_story(self, name: str) -> dict[str, Any]:
         arn = self._chaos.function_arn(name)

@@ -84,6 +84,10 @@ class Worker(Protocol):
         """Kill the runtime or an external extension of an environment; False when there is no such process."""
         ...
 
+    def at_rest(self, number: int) -> bool:
+        """Whether an environment is idle, or not there any more."""
+        ...
+
     def environments(self) -> list[dict[str, Any]]:
         """Every environment that exists, as `/_lambent/environments` shows it."""
         ...

@@ -77,6 +77,10 @@ class LocalWorker:
         driver = self._drivers.get(number)
         return driver is not None and driver.crash(participant)
 
+    def at_rest(self, number: int) -> bool:
+        driver = self._drivers.get(number)
+        return driver is None or driver.machine.phase in (Phase.IDLE, Phase.GONE)
+
     def _clock_advanced(self, seconds: float) -> None:
         for driver in list(self._drivers.values()):
             driver.clock_advanced(seconds)
