@@ -103,7 +103,8 @@ class Blanks:
                 self._handed = self._blanks.pop(effect.number)
             elif isinstance(effect, machine.Make):
                 assert isinstance(effect.kind, BlankKind)
-                self._spawn(self._make(effect.number, effect.kind))
+                blank = self._blanks[effect.number] = _Blank(effect.number, _nothing)
+                self._spawn(self._make(blank, effect.kind))
             elif isinstance(effect, machine.End):
                 self._end(self._blanks.pop(effect.number))
             else:
@@ -124,11 +125,17 @@ class Blanks:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _make(self, number: int, kind: BlankKind) -> None:
-        blank = self._blanks[number] = _Blank(number, lambda: self._lost(blank))
+    async def _make(self, blank: _Blank, kind: BlankKind) -> None:
+        """From now on it may be lost or ended at any moment; whoever notices first takes its sandbox away."""
+        if blank.ended:
+            return
+        blank.on_death = lambda: self._lost(blank)
         try:
-            spec = _spec(f"{self._run}-blank-{number}", kind.runtime, kind.network)
+            spec = _spec(f"{self._run}-blank-{blank.number}", kind.runtime, kind.network)
             sandbox = await self._backend.create(spec, blank.died)
+            if blank.ended:
+                await sandbox.destroy("not needed")
+                return
             blank.sandbox = sandbox
             environment = kind.environment(sandbox.places) | {"AWS_LAMBDA_RUNTIME_API": sandbox.api_address}
             await sandbox.park(ProcessSpec(kind.argv, environment, "/"), lambda _: blank.died())
@@ -137,10 +144,8 @@ class Blanks:
                 traceback.print_exception(error)
             self._lost(blank)
             return
-        if blank.ended:
-            await sandbox.destroy("not needed")
-        else:
-            self._feed(machine.BlankParked(self._clock.monotonic(), number))
+        if not blank.ended:
+            self._feed(machine.BlankParked(self._clock.monotonic(), blank.number))
 
     def _lost(self, blank: _Blank) -> None:
         if self._blanks.pop(blank.number, None) is None:
