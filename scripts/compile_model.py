@@ -22,8 +22,8 @@ TARGET = Path(__file__).resolve().parent.parent / "src" / "lambent" / "control" 
 LOGS_OPERATIONS = (
     "CreateLogGroup", "CreateLogStream", "DeleteLogGroup", "DeleteLogStream", "DeleteRetentionPolicy",
     "DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents", "GetLogEvents", "ListTagsForResource",
-    "ListTagsLogGroup", "PutLogEvents", "PutRetentionPolicy", "TagLogGroup", "TagResource", "UntagLogGroup",
-    "UntagResource",
+    "ListTagsLogGroup", "PutLogEvents", "PutRetentionPolicy", "StartLiveTail", "TagLogGroup", "TagResource",
+    "UntagLogGroup", "UntagResource",
 )  # fmt: skip
 
 HEAD = '''"""Routes, shapes and errors of the Lambda API and of the CloudWatch Logs operations that tools use.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from . import agents
 from .harness import Function, Server, clean_environment
 
 SOURCE = "def handler(event, context):\n    print('line', event['n'])\n"
-FUNCTIONS = (Function("tailed", SOURCE), Function("polled", SOURCE))
+FUNCTIONS = (Function("tailed", SOURCE), Function("polled", SOURCE), Function("lived", SOURCE))
 
 #: What the AWS CLI 2 of Debian needs of others.
 NEEDED = ("awscrt==0.31.0", "colorama==0.4.6", "cryptography==46.0.3", "distro==1.9.0", "docutils==0.19",
@@ -119,3 +121,30 @@ def test_a_poll_from_the_latest_event_on_finds_every_event_once(server: Server) 
     assert list(seen.values()).count("line 2\n") == 1
     assert [message for message in seen.values() if message.startswith("line")] == [f"line {n}\n" for n in range(4)]
     assert "".join(seen.values()) == server.stream(call)
+
+
+def test_aws_logs_start_live_tail_tells_lines_while_they_are_written(server: Server, tmp_path: Path) -> None:
+    """In a shell with the exports of `lambent env`; the command goes to an address of its own otherwise."""
+    aws = agents.tool(str(Path(sys.executable).with_name("aws")))
+    exports = subprocess.run(
+        [sys.executable, "-m", "lambent.cli.main", "env", "--endpoint", server.url, "--json"],
+        env=clean_environment(), capture_output=True, text=True, timeout=30, check=True)  # fmt: skip
+    environment = clean_environment() | json.loads(exports.stdout) | {"HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    server.invoke("lived", {"n": 0})
+    arn = "arn:aws:logs:us-east-1:000000000000:log-group:/aws/lambda/lived"
+    words = [aws, "logs", "start-live-tail", "--log-group-identifiers", arn, "--log-event-filter-pattern", "line"]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tailing:
+        assert tailing.stdout is not None and tailing.stderr is not None
+        found: list[str] = []
+        reader = threading.Thread(target=lambda output=tailing.stdout: found.append(output.readline()))
+        reader.start()
+        # When the session has begun is not told: lines are written until one is.
+        for number in range(1, 300):
+            server.invoke("lived", {"n": number})
+            reader.join(0.2)
+            if not reader.is_alive():
+                break
+        assert re.fullmatch(r"line \d+\n", found[0]), tailing.stderr.read()
+        tailing.send_signal(signal.SIGINT)
+        tailing.stdout.read()
+        tailing.stderr.read()

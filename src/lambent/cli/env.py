@@ -37,6 +37,8 @@ def env(
         "AWS_DEFAULT_REGION": region,
         "AWS_ACCESS_KEY_ID": "lambent",
         "AWS_SECRET_ACCESS_KEY": "lambent",
+        # Else some operations (StartLiveTail) go to stream-127.0.0.1, which nobody resolves.
+        "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
     }
     if as_json:
         show.data(variables)

@@ -25,6 +25,7 @@ from lambent.control.code import PREFIX, CodeLinks
 from lambent.control.collector import Collector
 from lambent.control.context import LOGS, OPERATIONS, Answer, Context, Handler, not_served
 from lambent.control.inactivity import Inactivity
+from lambent.control.live_tail import LiveTails
 from lambent.control.operations import concurrency
 from lambent.control.provisioning import Provisioning
 from lambent.control.s3_source import S3Source
@@ -65,6 +66,7 @@ class ControlPlane:
         self._answers = Answers(clock)
         self._contexts: dict[Caller, Context] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._live_tails = LiveTails()
 
     async def start(self) -> None:
         """Drop code that no function names, and take up activations that an earlier server left."""
@@ -81,6 +83,7 @@ class ControlPlane:
 
     async def stop(self) -> None:
         """End requests and activations under way. Changes that were begun are finished by the store."""
+        self._live_tails.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -144,6 +147,9 @@ class ControlPlane:
                                      target.rpartition(".")[2])  # fmt: skip
             if request.oversize:
                 raise ApiError("RequestEntityTooLargeException", "The request is too large")
+            if name == "StartLiveTail":  # the only one whose answer is a stream
+                self._live_tails.start(request, self._context_of(request), validate.decode_logs(name, request.body))
+                return
             handler = LOGS.get(name)
             if handler is None:
                 raise query.not_here("logs", name[:100])

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import base64
 
+from lambent import eventstream
 from lambent.core.model import Invocation, Outcome, OutcomeKind
 from lambent.dispatcher import Dispatcher
 from lambent.errors import ApiError
-from lambent.frontend import eventstream
 from lambent.frontend.invoke import Invoke, new_request_id, outcome_error
 from lambent.http1 import Request
 from lambent.worker.base import Served, Sink, Source

@@ -5,8 +5,8 @@ into segment files at most FLUSH_DELAY_S later. So a kill -9 loses that much, an
 Everything but the writing happens on the event loop's thread; there are no locks. What is not written yet is
 found by queries all the same.
 
-Not here: files (`segments`), searching (`queries`), filter patterns (`pattern`), the words of the API
-(`control.operations.logs`), which events are too old (`retention`).
+Not here: what a group is (`groups`), files (`segments`), searching (`queries`), filter patterns (`pattern`), the
+words of the API (`control.operations.logs`), which events are too old (`retention`).
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ import os
 import shutil
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
 from lambent.clock import Clock
 from lambent.telemetry import queries, retention, segments
+from lambent.telemetry.groups import Group, Stream
 from lambent.telemetry.queries import FOREVER_MS, PAGE_EVENTS, Found, Page
-from lambent.telemetry.segments import Event, Position, Segment, Write
+from lambent.telemetry.segments import Position, Segment, Write
 
 log = logging.getLogger(__name__)
+
+#: Told of an event as it comes in: group, stream, time (ms), message.
+Tap = Callable[[str, str, int, str], None]
 
 FLUSH_DELAY_S = 0.05
 SEGMENT_BYTES = 1024 * 1024
@@ -46,53 +49,6 @@ class NoSuchGroup(LookupError):
 
 class NoSuchStream(LookupError):
     """The log stream does not exist."""
-
-
-@dataclass(slots=True, eq=False)
-class Stream:
-    """A stream and its segments, in the order in which they were made."""
-
-    name: str
-    created_ms: int
-    segments: list[Segment] = field(default_factory=list)
-    active: Segment | None = None  #: the segment that takes the next event
-
-    @property
-    def stored_bytes(self) -> int:
-        return sum(segment.size for segment in self.segments)
-
-    @property
-    def last_ms(self) -> int | None:
-        """Timestamp of the latest event; None when there is none."""
-        return max((segment.last_ms for segment in self.segments if segment.size), default=None)
-
-    def first_event(self) -> Event | None:
-        first: Event | None = None
-        for segment in sorted(self.segments, key=lambda segment: segment.first_ms):
-            if first is not None and segment.first_ms > first.timestamp_ms:
-                break
-            event = next(segments.forward(segment, 0, FOREVER_MS, 4096), None)
-            first = event if first is None else min(first, event or first)
-        return first
-
-    def last_event(self) -> Event | None:
-        for segment in sorted(self.segments, key=lambda segment: segment.last_ms, reverse=True):
-            event = next(segments.backward(segment, 0, FOREVER_MS), None)
-            if event is not None:
-                return event
-        return None
-
-
-@dataclass(slots=True, eq=False)
-class Group:
-    """A group and its streams. `loaded`: the streams of earlier servers are known too."""
-
-    name: str
-    folder: str
-    created_ms: int
-    loaded: bool
-    retention_days: int | None = None  #: None: for ever
-    streams: dict[str, Stream] = field(default_factory=dict)
 
 
 class LogStore:
@@ -114,6 +70,7 @@ class LogStore:
         self._writing: asyncio.Future[list[str]] | None = None
         self._executor = ThreadPoolExecutor(1, "logs")
         self._deleted = itertools.count()
+        self._taps: list[Tap] = []
 
     # life
 
@@ -155,6 +112,8 @@ class LogStore:
         if segment is not None and segment.last_ms - REORDER_MS <= timestamp_ms < segment.last_ms:
             timestamp_ms = segment.last_ms
         self._add(found, timestamp_ms, timestamp_ms, message)
+        for tap in self._taps:
+            tap(group, stream, timestamp_ms, message)
 
     def put(self, group: str, stream: str, events: list[tuple[int, str]]) -> None:
         """Add events (timestamp ms, message), each with exactly its time, to a stream that exists."""
@@ -162,6 +121,13 @@ class LogStore:
         now_ms = int(self._clock.wall() * 1000)
         for timestamp_ms, message in events:
             self._add(found, timestamp_ms, now_ms, message)
+            for tap in self._taps:
+                tap(group, stream, timestamp_ms, message)
+
+    def tap(self, told: Tap) -> Callable[[], None]:
+        """Have `told` called for every event from now on, on the event loop; gives what ends it."""
+        self._taps.append(told)
+        return lambda: self._taps.remove(told)
 
     def create_group(self, name: str) -> bool:
         """False when it exists. Raises OSError."""

@@ -18,7 +18,8 @@ import msgspec
 
 from lambent.control.context import Answer, Context, Params, logs_operation, not_served
 from lambent.errors import ApiError
-from lambent.telemetry.logs import Group, LogStore, NoSuchGroup, NoSuchStream, Stream
+from lambent.telemetry.groups import Group, Stream
+from lambent.telemetry.logs import LogStore, NoSuchGroup, NoSuchStream
 from lambent.telemetry.pattern import BadPattern, compile_pattern
 from lambent.telemetry.queries import FOREVER_MS, PAGE_EVENTS, BadToken
 from lambent.telemetry.segments import Event, Position

@@ -1,9 +1,10 @@
-"""AWS's event-stream encoding, as far as answers to InvokeWithResponseStream need it. Pure. Facts: fact sheet 6.5."""
+"""AWS's event-stream encoding, as far as answers that are streams need it. Pure. Facts: fact sheet 6.5."""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from typing import Any
 
 import msgspec
 
@@ -21,8 +22,6 @@ def _headers(*pairs: tuple[str, str]) -> bytes:
 
 _CHUNK = _headers((":message-type", "event"), (":event-type", "PayloadChunk"),
                   (":content-type", "application/octet-stream"))  # fmt: skip
-_COMPLETE = _headers((":message-type", "event"), (":event-type", "InvokeComplete"),
-                     (":content-type", "application/json"))  # fmt: skip
 
 
 def payload_chunk(data: bytes) -> bytes:
@@ -30,13 +29,19 @@ def payload_chunk(data: bytes) -> bytes:
     return _message(_CHUNK, data)
 
 
-def invoke_complete(members: dict[str, str]) -> bytes:
+def invoke_complete(members: dict[str, Any]) -> bytes:
     """The last message: ErrorCode and ErrorDetails of a failure, LogResult if it was asked for."""
-    return _message(_COMPLETE, msgspec.json.encode(members))
+    return event("InvokeComplete", members)
+
+
+def event(kind: str, members: dict[str, Any]) -> bytes:
+    """An event of JSON. The first of a service that speaks JSON-RPC is `initial-response`, the answer's own members."""
+    headers = _headers((":message-type", "event"), (":event-type", kind), (":content-type", "application/json"))
+    return _message(headers, msgspec.json.encode(members))
 
 
 def exception(code: str, body: dict[str, str]) -> bytes:
-    """Instead of the last message: the platform failed."""
+    """Instead of the last message: the platform failed, or ends it."""
     headers = _headers((":message-type", "exception"), (":exception-type", code), (":content-type", "application/json"))
     return _message(headers, msgspec.json.encode(body))
 
