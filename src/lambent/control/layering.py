@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lambent.control.context import Context
+from lambent.control.layer_policies import shared_version
 from lambent.errors import invalid_parameter
 from lambent.limits import MAX_LAYERS, UNZIPPED_BYTES
 from lambent.names import not_allowed, parse_layer, validation_error
@@ -54,7 +55,10 @@ def _find(context: Context, arn: str) -> LayerVersion:
         raise invalid_parameter("Layers are not in the same region as the function. Layers are expected to be in "
                                 f"region {context.region}.")  # fmt: skip
     if named.account != context.account:
-        raise not_allowed(context.account, "GetLayerVersion", arn)
+        shared = shared_version(context, named, named.version)
+        if shared is None:
+            raise not_allowed(context.account, "GetLayerVersion", arn)
+        return shared
     version = context.store.layers.get(*named.key).versions.get(named.version)
     if version is None:
         raise invalid_parameter(f"Layer version {arn} does not exist.")

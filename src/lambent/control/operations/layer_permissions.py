@@ -1,6 +1,7 @@
 """Resource policies of layer versions: AddLayerVersionPermission, RemoveLayerVersionPermission, GetLayerVersionPolicy.
 
-They are kept and shown; who may use a layer is not judged by them. Facts: fact sheet 9.6, 14.1, and recordings.
+They say which other accounts may use a layer (`control/layer_policies.py`). Facts: fact sheet 9.6, 14.1, and
+recordings.
 """
 
 from __future__ import annotations

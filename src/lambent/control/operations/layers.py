@@ -12,7 +12,7 @@ from typing import Any
 from lambent.clock import lambda_time
 from lambent.control.code_source import check_source, stored
 from lambent.control.context import Answer, Context, Params, operation
-from lambent.control.layer_policies import without_policy
+from lambent.control.layer_policies import shared_version, without_policy
 from lambent.control.pages import page
 from lambent.errors import ApiError, invalid_parameter, not_found
 from lambent.names import LayerName, not_allowed, parse_layer, validation_error
@@ -41,28 +41,35 @@ async def publish_layer_version(context: Context, params: Params) -> Answer:
 
 @operation("GetLayerVersion")
 def get_layer_version(context: Context, params: Params) -> Answer:
-    return _whole(context, _version(context, named_layer(context, params, "GetLayerVersion"), params["VersionNumber"]))
+    return _get(context, params["LayerName"], params["VersionNumber"])
 
 
 @operation("GetLayerVersionByArn")
 def get_layer_version_by_arn(context: Context, params: Params) -> Answer:
     arn = params["Arn"]
     try:
-        named = _reachable(context, arn, "GetLayerVersion")
+        number = parse_layer(arn, account=context.account, region=context.region).version
     except ValueError:
         raise _missing() from None
-    if named.version is None:
+    if number is None:
         raise validation_error([f"Value '{arn}' at 'arn' failed to satisfy constraint: the ARN has no version"])
-    return _whole(context, _version(context, named, named.version))
+    return _get(context, arn, number)
 
 
-def _version(context: Context, named: LayerName, number: int) -> LayerVersion:
+def _get(context: Context, text: str, number: int) -> Answer:
+    """A version of a layer of the caller's account, or of one that is shared with it."""
     if number < 1:
         raise invalid_parameter("Layer Version Cannot be less than 1")
-    version = context.store.layers.get(*named.key).versions.get(number)
-    if version is None:
-        raise _missing()
-    return version
+    named = _in_region(context, text)
+    if named.account != context.account:
+        version = shared_version(context, named, number)
+        if version is None:
+            raise not_allowed(context.account, "GetLayerVersion", f"{named.arn}:{number}")
+    else:
+        version = context.store.layers.get(*named.key).versions.get(number)
+        if version is None:
+            raise _missing()
+    return _whole(context, version)
 
 
 @operation("ListLayers")
@@ -109,17 +116,18 @@ async def delete_layer_version(context: Context, params: Params) -> Answer:
 
 
 def named_layer(context: Context, params: Params, action: str) -> LayerName:
-    """The layer that `LayerName` means. Raises ApiError."""
-    return _reachable(context, params["LayerName"], action)
+    """The layer of the caller's account that `LayerName` means. Raises ApiError."""
+    named = _in_region(context, params["LayerName"])
+    if named.account != context.account:
+        raise not_allowed(context.account, action, params["LayerName"])
+    return named
 
 
-def _reachable(context: Context, text: str, action: str) -> LayerName:
-    """The layer that a caller named, if it may be this caller's. Raises ApiError, ValueError for AWS's own layers."""
+def _in_region(context: Context, text: str) -> LayerName:
+    """The layer that a caller named. Raises ApiError for one of another region."""
     named = parse_layer(text, account=context.account, region=context.region)
     if named.region != context.region:
         raise not_found(f"Layers from '{named.region}' are not reachable in this region ('{context.region}')")
-    if named.account != context.account:
-        raise not_allowed(context.account, action, text)
     return named
 
 
