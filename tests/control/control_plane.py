@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import boto3
 import botocore.config
+import conforming
 import pytest
 from botocore.exceptions import ClientError
 
@@ -98,10 +99,12 @@ class Plane:
         keys = keys or {"AccessKeyId": key, "SecretAccessKey": "test"}
         config = botocore.config.Config(retries={"total_max_attempts": 1}, max_pool_connections=2,
                                         parameter_validation=False, read_timeout=30)  # fmt: skip
-        return boto3.client(
+        client = boto3.client(
             service, endpoint_url=self.endpoint, region_name=region, aws_access_key_id=keys["AccessKeyId"],
             aws_secret_access_key=keys["SecretAccessKey"], aws_session_token=keys.get("SessionToken"),
             config=config)  # fmt: skip
+        conforming.watch(client)
+        return client
 
     def close(self) -> None:
         self._threads.shutdown()
