@@ -163,3 +163,20 @@ def test_a_signal_ends_the_server_with_exit_code_0(tmp_path: Path, number: int) 
         process.send_signal(number)
         assert process.wait(30) == 0
         assert "Traceback" not in process.stderr.read()
+
+
+def test_what_is_provoked_from_the_command_line(live: Live, lambent) -> None:  # type: ignore[no-untyped-def]
+    provoking = ("--data-dir", str(live.data_dir))
+    assert lambent("chaos", "recycle", "--function", "asker", *provoking).code == 0
+    assert lambent("chaos", "fail-init", "asker", "--failure", "Runtime.Sad", *provoking).code == 0
+    assert "Runtime.Sad" in lambent("chaos", "show").out
+    failed = lambent("invoke", "asker", "-d", '{"ask": "this"}')
+    assert failed.code == 1 and "Runtime.Sad: this Init was made to fail" in failed.err
+    (row,) = json.loads(lambent("ps", "--json").out)
+    assert "Init made to fail: Runtime.Sad (provoked)" in lambent("story", "asker").out
+    wrong = lambent("chaos", "crash", row["id"], *provoking)
+    assert wrong.code == 4 and "is in the phase idle and has no runtime that runs" in wrong.err
+    assert f"retired {row['id']} of asker:$LATEST (age)" in lambent("chaos", "advance", "5h", *provoking).out
+    assert lambent("chaos", "throttle", "asker", "--times", "1", *provoking).code == 0
+    assert "Rate Exceeded. (ConcurrentInvocationLimitExceeded)" in lambent("invoke", "asker").err
+    assert lambent("invoke", "asker", "-d", '{"ask": "this"}').code == 0

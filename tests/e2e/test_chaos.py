@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -222,3 +223,44 @@ def test_all_functions_are_throttled_until_that_is_cleared(server: Server) -> No
         assert refusal(lambda: server.invoke(name))[0] == 429  # noqa: B023
     assert chaos(server, "DELETE").json() == {"cleared": 1}
     assert server.invoke("counts").error is None
+
+
+def test_a_throttle_meets_those_who_stream_too(server: Server) -> None:
+    provoke(server, "throttles", function="counts", times=1)
+    streaming = server.functions.invoke_with_response_stream
+    assert refusal(lambda: streaming(FunctionName="counts"))[:2] == (429, "TooManyRequestsException")
+
+
+def test_a_provisioned_environment_whose_init_is_made_to_fail_fails_the_configuration(server: Server) -> None:
+    server.deploy(Function("ahead", COUNTS))
+    version = server.functions.publish_version(FunctionName="ahead")["Version"]
+    named = {"FunctionName": "ahead", "Qualifier": version}
+
+    def status() -> tuple[str, str | None]:
+        found = server.functions.get_provisioned_concurrency_config(**named)
+        return found["Status"], found.get("StatusReason")
+
+    provoke(server, "init-failures", function="ahead", times=1)
+    server.functions.put_provisioned_concurrency_config(**named, ProvisionedConcurrentExecutions=1)
+    until(lambda: status() == ("FAILED", "FUNCTION_ERROR_INIT_FAILURE"))
+    server.functions.put_provisioned_concurrency_config(**named, ProvisionedConcurrentExecutions=1)
+    until(lambda: status()[0] == "READY")
+    [row] = server.environments("ahead")
+    provoke(server, "recycle", environment=row["id"])  # it is replaced
+    until(lambda: [other["phase"] for other in server.environments("ahead") if other["id"] != row["id"]] == ["idle"])
+    server.functions.delete_function(FunctionName="ahead")
+
+
+def test_a_story_can_be_waited_for(server: Server) -> None:
+    with meeting(1) as (port, met, go):
+        caller = server.background("counts", {"meet": port})
+        assert met.wait(10)
+        [row] = server.environments("counts")
+        path = f"/_lambent/environments/{row['id']}/story"
+        assert server.http("GET", path).json()["phase"] == "invoke"
+        provoke(server, "recycle", environment=row["id"])
+        with ThreadPoolExecutor(2) as pool:
+            idle, gone = (pool.submit(server.http, "GET", f"{path}?wait={what}") for what in ("idle", "gone"))
+            go.set()
+            assert caller.result().error is None
+            assert [asked.result().json()["phase"] for asked in (idle, gone)] == ["gone", "gone"]

@@ -28,6 +28,7 @@ class FakeWorker:
         self.retired: list[tuple[int, str]] = []
         self.crashed: list[tuple[int, str]] = []
         self.alive: set[int] = set()
+        self.idle: set[int] = set()
         self.runs = True
 
     def start(self, number: int, invocation: Invocation) -> None:
@@ -35,6 +36,12 @@ class FakeWorker:
 
     def retire(self, number: int, reason: str, *, force: bool = False) -> None:
         self.retired.append((number, reason))
+
+    def at_rest(self, number: int) -> bool:
+        return number not in self.alive or number in self.idle
+
+    def story(self, environment_id: str) -> dict[str, Any]:
+        return {"id": environment_id}
 
     def crash(self, number: int, participant: str) -> bool:
         self.crashed.append((number, participant))
@@ -92,6 +99,7 @@ class Door(FrontDoor):
         self.call("r")
         number = max(self.worker.alive)
         if idle:
+            self.worker.idle.add(number)
             self.real.idle(number)
         return number
 
@@ -238,3 +246,28 @@ async def test_wrong_requests_are_refused_in_one_sentence_and_do_nothing(
 ])  # fmt: skip
 async def test_what_is_not_there_is_said(door: Door, method: str, path: str, status: int) -> None:
     assert door.ask(method, path, Authorization=f"Bearer {TOKEN}")[0] == status
+
+
+@pytest.mark.parametrize(("wait", "answered"), [("idle", True), ("gone", False)])
+async def test_story_of_a_busy_environment_can_be_waited_for(door: Door, wait: str, answered: bool) -> None:
+    number = door.environment(idle=False)
+    client = door.client()
+    client.send("GET", f"/_lambent/environments/e-{number}/story?wait={wait}")
+    assert client.transport.written == b""
+    door.worker.idle.add(number)
+    door.real.idle(number)
+    assert bool(client.transport.written) is answered
+    door.end(number)
+    assert json.loads(client.answer()[2]) == {"id": "e-1"}
+
+
+async def test_story_is_waited_for_no_longer_than_needed(door: Door) -> None:
+    number = door.environment()
+    for path in (f"e-{number}/story?wait=idle", "e-99/story?wait=gone"):
+        client = door.client()
+        client.send("GET", f"/_lambent/environments/{path}")
+        assert client.answer()[0] == 200
+    client = door.client()
+    client.send("GET", "/_lambent/environments/e-1/story?wait=for-ever")
+    status, _, body = client.answer()
+    assert (status, json.loads(body)) == (400, {"message": "wait is idle or gone."})
