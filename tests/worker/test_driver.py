@@ -594,10 +594,11 @@ async def test_frozen_guest_with_half_a_request_can_be_thawed_and_ended() -> Non
         await made.ended()
 
 
-async def test_connection_of_another_user_is_refused() -> None:
+@pytest.mark.parametrize("guest_uid", [1002, None], ids=["by its user", "by who has the socket"])
+async def test_connection_from_another_environment_is_refused(guest_uid: int | None) -> None:
     class Peers:
-        def uid(self, peer: tuple[str, int], own: tuple[str, int]) -> int:
-            return 1001
+        def owner(self, peer: tuple[str, int], own: tuple[str, int]) -> tuple[int, int]:
+            return (1001, 1)  # nobody's inode
 
     pinged = asyncio.Event()
 
@@ -607,7 +608,7 @@ async def test_connection_of_another_user_is_refused() -> None:
         pinged.set()
         return ExitStatus(code=0)
 
-    async with stage(foreign, guest_uid=1002) as made:
+    async with stage(foreign, guest_uid=guest_uid) as made:
         made.driver._parts.peers = Peers()  # type: ignore[assignment]
         made.start(invocation())
         await pinged.wait()

@@ -29,13 +29,8 @@ class PeerLookup:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
         self._socket.settimeout(1.0)
 
-    def uid(self, peer: tuple[str, int], own: tuple[str, int]) -> int | None:
-        """The uid of the socket at `peer` that talks to `own`; None when the kernel knows none (it has gone)."""
-        found = self.owner(peer, own)
-        return found[0] if found is not None else None
-
     def owner(self, peer: tuple[str, int], own: tuple[str, int]) -> tuple[int, int] | None:
-        """The same socket's uid and inode number."""
+        """uid and inode number of the socket at `peer` that talks to `own`; None when the kernel knows none."""
         try:
             theirs, ours = _packed(peer[0]), _packed(own[0])
         except OSError:

@@ -46,6 +46,7 @@ from lambent.core.subscription import Api, Subscription
 from lambent.http1 import Connection
 from lambent.http1_parse import Budget
 from lambent.runtimeapi.app import BODY_LIMIT, RuntimeApi
+from lambent.runtimeapi.peer import holds_socket
 from lambent.runtimes.prepared import BootstrapMissing
 from lambent.sandbox.base import Process, Sandbox, SandboxError
 from lambent.worker import reach
@@ -257,17 +258,23 @@ class Driver:
         return connection
 
     def _stranger(self, connection: Connection) -> str | None:
-        """Refuse a connection that does not come from this environment's own user, or that is one too many."""
+        """Refuse a connection that does not come from this environment, or that is one too many.
+
+        The kernel tells the peer's user, which is the environment's own; where all are the server's (rootless), who
+        has its socket open.
+        """
         if len(self._connections) > CONNECTIONS:
             return "too many connections"
         sandbox = self.sandbox
-        if sandbox is None or sandbox.guest_uid is None or self._parts.peers is None:
+        if sandbox is None or self._parts.peers is None or self._parts.backend.name == "process":
             return None
         if self._parts.network == "isolated":
             return None  # nobody else is on that network
         own = sandbox.api_address.rsplit(":", 1)
-        uid = self._parts.peers.uid(connection.peer, (own[0], int(own[1])))
-        return None if uid == sandbox.guest_uid else f"uid {uid}"
+        uid, inode = self._parts.peers.owner(connection.peer, (own[0], int(own[1]))) or (None, 0)
+        if sandbox.guest_uid is not None:
+            return None if uid == sandbox.guest_uid else f"uid {uid}"
+        return None if any(holds_socket(pid, inode) for pid in sandbox.usage().pids) else "a process outside"
 
     def _launch(self, effect: do.Launch) -> None:
         if self.machine.phase is Phase.INVOKE:
