@@ -19,6 +19,7 @@ from lambent.core.scheduler import (
     RESERVE_BYTES,
     SETTLE_S,
     Assign,
+    ClockAdvanced,
     Effect,
     EnvironmentGone,
     EnvironmentIdle,
@@ -337,7 +338,7 @@ def test_news_of_an_unknown_environment_is_our_fault_and_changes_nothing() -> No
 
 
 @settings(max_examples=600, deadline=None)
-@given(steps=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1000)), max_size=120), limit=st.integers(1, 6))
+@given(steps=st.lists(st.tuples(st.integers(0, 13), st.integers(0, 1000)), max_size=120), limit=st.integers(1, 6))
 def test_random_traffic_keeps_every_promise(steps: list[tuple[int, int]], limit: int) -> None:
     made = scheduler(limit=limit, budget=8 * RESERVE_BYTES, keep_alive_s=5.0)
     world = Traffic(made)
@@ -472,6 +473,9 @@ class Traffic:
                 self.feed(RetireAsked(self.at, number, "asked"))
             case 8:
                 self.feed(TimePassed(self.at))
+            case 13:
+                self.at += choice
+                self.feed(ClockAdvanced(self.at, float(choice)))
             case 12:
                 if number in self.initialising:
                     self.feed(InitFailed(self.at, number))

@@ -57,15 +57,15 @@ class Management:
             case ["chaos"] if request.method == "DELETE":
                 self._change(request, "DELETE", lambda: self._chaos.clear(request))
             case ["chaos"]:
-                self._read(request, self._chaos.state)
+                self._read(request, self._chaos.state, "GET, DELETE")
             case ["chaos", what] if what in chaos.POSTS:
                 self._change(request, "POST", lambda: self._chaos.provoke(request, what))
             case _:
                 _say(request, 404, f"There is nothing at {request.path}.")
 
-    def _read(self, request: Request, answer: Callable[[], dict[str, Any] | None]) -> None:
+    def _read(self, request: Request, answer: Callable[[], dict[str, Any] | None], allowed: str = "GET") -> None:
         if request.method not in ("GET", "HEAD"):
-            _say(request, 405, f"{request.method} is not possible here.", (("Allow", "GET"),))
+            _say(request, 405, f"{request.method} is not possible here.", (("Allow", allowed),))
             return
         found = answer()
         if found is None:
