@@ -24,9 +24,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from bench import CODE, HANDLER
+from bench import CODE, HANDLER, MEMORY_MIB
 from bench.measure import Line, median, quantile
-from bench.server import NoServer, Server
+from bench.server import ROLE, NoServer, Server
 from bench.wire import WrongAnswer
 
 FUNCTIONS = 10_000
@@ -42,7 +42,6 @@ WANTED_GROWTH = 1.5
 #: How many times the bare work CreateFunction may take, until Active: the rest is HTTP, validation and the database.
 WANTED_CREATE = 2.0
 ROOT = "/2015-03-31/functions"
-ROLE = "arn:aws:iam::000000000000:role/bench"
 ACTIVE_S = 60.0
 
 
@@ -110,6 +109,7 @@ def package(size: int, seed: int = 0) -> bytes:
 def _request(name: str, runtime: str, content: bytes) -> bytes:
     return json.dumps({
         "FunctionName": name, "Runtime": runtime, "Handler": HANDLER, "Role": ROLE,
+        "MemorySize": MEMORY_MIB,
         "Code": {"ZipFile": base64.b64encode(content).decode()},
     }).encode()  # fmt: skip
 
@@ -197,12 +197,17 @@ def _wait_active(api: Api, name: str) -> None:
             raise NoServer(f"{name} is {state}")
 
 
+def alone() -> list[Line]:
+    """On a server of its own."""
+    with Server() as server:
+        return measure(server)
+
+
 def main() -> int:
     from bench.report import notes, table
 
     try:
-        with Server() as server:
-            lines = measure(server)
+        lines = alone()
     except (NoServer, WrongAnswer) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2

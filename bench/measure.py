@@ -19,7 +19,10 @@ def median(samples: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the table. Figures in `unit`; `spread` is the lowest and highest ratio of a round."""
+    """One line of the table. Figures in `unit`; `spread` is the lowest and highest ratio of a round to the emulator.
+
+    `around` has nine tenths of our samples, `samples` of them; `ministack` is the figure of that peer.
+    """
 
     what: str
     unit: str
@@ -30,6 +33,9 @@ class Line:
     ratio: float | None = None
     spread: tuple[float, float] | None = None
     more: str = ""  #: what else was seen
+    around: tuple[float, float] | None = None
+    samples: int = 0
+    ministack: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -49,7 +55,17 @@ class Ratio:
         return (self.lowest, self.highest)
 
 
+def around(samples: Sequence[float]) -> tuple[float, float]:
+    """Where nine tenths of the samples lie."""
+    return (quantile(samples, 0.05), quantile(samples, 0.95))
+
+
+def rounds(samples: Sequence[float], size: int) -> list[float]:
+    """The median of every `size` samples in turn, the last of them of what is left."""
+    return [median(samples[at : at + size]) for at in range(0, len(samples), size)]
+
+
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
     """Round by round, since both sides of a round saw the same machine."""
-    rounds = [one / other for one, other in zip(ours, theirs, strict=True)]
-    return Ratio(median(rounds), min(rounds), max(rounds))
+    each = [one / other for one, other in zip(ours, theirs, strict=True)]
+    return Ratio(median(each), min(each), max(each))

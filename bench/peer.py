@@ -32,7 +32,7 @@ START_S = 10.0
 
 
 class NoPeer(Exception):
-    """The emulator cannot be had or does not start. One line."""
+    """A peer cannot be had or does not start. One line."""
 
 
 def binary() -> Path:
@@ -71,11 +71,13 @@ def runtime() -> PreparedRuntime:
 class Emulator:
     """`with Emulator() as emulator`: listening at `emulator.target`; the runtime starts with the first call."""
 
+    how = f"aws-lambda-rie python3.x -m awslambdaric app.handler, of {PACKAGE.replace('==', ' ')}"
+
     def __init__(self, prepared: PreparedRuntime) -> None:
         assert prepared.runtime_dir is not None
         self._folder = Path(tempfile.mkdtemp(prefix="lambent-bench-peer-"))
         (self._folder / "app.py").write_bytes(CODE)
-        edge, api = _free_port(), _free_port()
+        edge, api = free_port(), free_port()
         argv = [str(binary()), "--log-level", "error",
                 "--runtime-interface-emulator-address", f"127.0.0.1:{edge}",
                 "--runtime-api-address", f"127.0.0.1:{api}",
@@ -119,6 +121,6 @@ class Emulator:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])

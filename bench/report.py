@@ -18,7 +18,6 @@ from typing import Any
 
 from bench import CHECKOUT, MEMORY_MIB
 from bench.measure import Line
-from bench.peer import PACKAGE
 from lambent.runtimes.prepared import PreparedRuntime
 
 RESULTS = CHECKOUT / "bench" / "results"
@@ -55,8 +54,8 @@ class Machine:
                f"load {self.load:.1f} before"  # fmt: skip
 
 
-def versions(runtime: PreparedRuntime) -> dict[str, str]:
-    """Of everything that takes part."""
+def versions(runtime: PreparedRuntime, peers: dict[str, str]) -> dict[str, str]:
+    """Of everything that takes part. `peers` says how each was started, or why it is missing."""
     assert runtime.runtime_dir is not None
     client = next(iter(runtime.runtime_dir.glob("awslambdaric-*.dist-info")), Path("?"))
     guest = subprocess.run([f"{runtime.host_lang}/bin/python{runtime.line}", "-V"], stdout=subprocess.PIPE, text=True)
@@ -66,7 +65,7 @@ def versions(runtime: PreparedRuntime) -> dict[str, str]:
         "lambent": f"{version('lambent')} {commit.stdout.strip()}".strip(),
         "server": f"Python {sys.version.split()[0]} ({loop_ms():.1f} ms for a fixed loop), uvloop {version('uvloop')}",
         "function": f"{guest.stdout.strip()}, {client.name.removesuffix('.dist-info').replace('-', ' ')}",
-        "emulator": PACKAGE.replace("==", " "),
+        **peers,
         "memory_size": f"{MEMORY_MIB} MB",
     }
 
@@ -89,13 +88,15 @@ def loop_ms() -> float:
 
 def table(lines: Iterable[Line]) -> str:
     """What people read, as Markdown that also reads well in a terminal."""
-    rows = [("what", "Lambent", "emulator", "ratio (rounds)", "wanted", "met")]
+    rows = [("what", "Lambent (5 to 95 %)", "emulator", "ratio (rounds)", "MiniStack", "wanted", "met")]
     for line in lines:
         spread = f" ({line.spread[0]:.2f} to {line.spread[1]:.2f})" if line.spread else ""
+        own = f" ({line.around[0]:,.1f} to {line.around[1]:,.1f})" if line.around else ""
         rows.append((
-            line.what, _figure(line.lambent, line.unit),
+            line.what, _figure(line.lambent, line.unit) + own,
             "" if line.emulator is None else _figure(line.emulator, line.unit),
-            "" if line.ratio is None else f"{line.ratio:.2f}{spread}", line.wanted, line.verdict,
+            "" if line.ratio is None else f"{line.ratio:.2f}{spread}",
+            "" if line.ministack is None else _figure(line.ministack, line.unit), line.wanted, line.verdict,
         ))  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     shown = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
@@ -109,14 +110,25 @@ def _figure(value: float, unit: str) -> str:
 
 
 def notes(lines: Iterable[Line]) -> str:
-    return "\n".join(f"- {line.what}: {line.more}" for line in lines if line.more)
+    """What else was seen, and of how many samples."""
+    said = []
+    for line in lines:
+        parts = [f"{line.samples} samples"] if line.samples else []
+        if line.more:
+            parts.append(line.more)
+        if parts:
+            said.append(f"- {line.what}: {'; '.join(parts)}")
+    return "\n".join(said)
 
 
-def save(machine: Machine, parts: dict[str, str], lines: list[Line]) -> Path:
-    """Both files of a run; an earlier one of the same day and machine class is replaced. Returns the table's path."""
+def save(machine: Machine, parts: dict[str, str], lines: list[Line], name: str = "") -> Path:
+    """Both files of a run; an earlier one of the same day, machine class and `name` is replaced.
+
+    `name` tells a run of some parts from one of all. Returns the table's path.
+    """
     day = datetime.now(UTC).date().isoformat()
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{day}-{machine.name}.md"
+    path = RESULTS / f"{day}-{machine.name}{'-' if name else ''}{name}.md"
     about = "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in parts.items())
     path.write_text(f"# {day}, {machine.text()}\n\n{table(lines)}\n\n{notes(lines)}\n\n{about}\n", "utf-8")
     record: dict[str, Any] = {"date": day, "machine": asdict(machine), "versions": parts,

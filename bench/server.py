@@ -9,17 +9,20 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from bench import CACHE, CHECKOUT, CODE, HANDLER, MEMORY_MIB, RESULT
+from bench import CACHE, CHECKOUT, MEMORY_MIB, TRIVIAL, Function
 from bench.wire import Target
 from lambent.client import Client
 
-FUNCTION = "trivial"
+ROLE = "arn:aws:iam::000000000000:role/bench"
 READY_S = 60.0
+#: Thousands of environments end one after the other.
+STOP_S = 180.0
 
 
 class NoServer(Exception):
@@ -27,16 +30,22 @@ class NoServer(Exception):
 
 
 class Server:
-    """`with Server() as server`: ready to be called at `server.target`. `program` is what runs instead of `lambent`."""
+    """`with Server() as server`: ready to be called at `server.target`. `program` is what runs instead of `lambent`.
 
-    def __init__(self, sandbox: str = "namespace", program: tuple[str, ...] = ("-m", "lambent.cli.main", "up")) -> None:
+    `function` is deployed; nothing is parked unless `blanks` says how much.
+    """
+
+    def __init__(self, *flags: str, blanks: int = 0, function: Function = TRIVIAL,
+                 program: tuple[str, ...] = ("-m", "lambent.cli.main", "up")) -> None:
         self._data_dir = Path(tempfile.mkdtemp(prefix="lambent-bench-"))
-        flags = ["--port", "0", "--data-dir", str(self._data_dir), "--cache-dir", str(CACHE / "lambent"),
-                 "--sandbox", sandbox]  # fmt: skip
-        self.process = subprocess.Popen([sys.executable, *program, *flags], cwd=CHECKOUT,
+        argv = ["--port", "0", "--data-dir", str(self._data_dir), "--cache-dir", str(CACHE / "lambent"),
+                "--sandbox", "namespace", "--blanks", str(blanks), *flags]  # fmt: skip
+        self.process = subprocess.Popen([sys.executable, *program, *argv], cwd=CHECKOUT,
                                         stdout=subprocess.PIPE, text=True)
         self.said = ""  #: what the server printed after it was ready, once it has stopped
+        self.stop_s = 0.0  #: how long that took
         self.runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        self._function = function
 
     def __enter__(self) -> Self:
         try:
@@ -46,13 +55,16 @@ class Server:
             if not url:
                 raise NoServer("the server did not start; what it said stands above")
             self.client = Client(url, token=(self._data_dir / "token").read_text("ascii").strip())
-            self._deploy()
+            self.deploy(self._function)
         except BaseException:
             self._stop()
             raise
-        path = f"/2015-03-31/functions/{FUNCTION}/invocations"
-        self.target = Target(self.client.host, self.client.port, path, RESULT)
+        self.target = self.target_of(self._function)
         return self
+
+    def target_of(self, function: Function) -> Target:
+        path = f"/2015-03-31/functions/{function.name}/invocations"
+        return Target(self.client.host, self.client.port, path, function.result)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
@@ -60,37 +72,65 @@ class Server:
         self._stop()
 
     def _stop(self) -> None:
+        begun = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.said, _ = self.process.communicate(timeout=30)
+            self.said, _ = self.process.communicate(timeout=STOP_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.communicate()
+        self.stop_s = time.monotonic() - begun
         shutil.rmtree(self._data_dir, ignore_errors=True)
 
-    def _deploy(self) -> None:
-        package = BytesIO()
-        with zipfile.ZipFile(package, "w") as archive:
-            archive.writestr("app.py", CODE)
+    def deploy(self, function: Function) -> None:
+        """Create it and wait until it is Active."""
+        content = BytesIO()
+        with zipfile.ZipFile(content, "w") as archive:
+            for name, text in function.files:
+                archive.writestr(name, text)
         self.client.create_function({
-            "FunctionName": FUNCTION, "Runtime": self.runtime, "Handler": HANDLER, "MemorySize": MEMORY_MIB,
-            "Role": "arn:aws:iam::000000000000:role/bench", "Timeout": 30, "Code": {"ZipFile": package.getvalue()},
+            "FunctionName": function.name, "Runtime": function.runtime or self.runtime, "Handler": function.handler,
+            "MemorySize": MEMORY_MIB, "Role": ROLE, "Timeout": 60, "Code": {"ZipFile": content.getvalue()},
         })  # fmt: skip
-        deadline = time.monotonic() + READY_S
-        while True:
-            shown = self.client.configuration(FUNCTION)
-            if shown["State"] == "Active":
-                return
-            if shown["State"] == "Failed" or time.monotonic() > deadline:
-                raise NoServer(f"the function is {shown['State']}: {shown.get('StateReason', 'it takes too long')}")
-            time.sleep(0.05)
+
+        def active() -> bool:
+            shown = self.client.configuration(function.name)
+            if shown["State"] == "Failed":
+                raise NoServer(f"the function is Failed: {shown.get('StateReason')}")
+            return bool(shown["State"] == "Active")
+
+        self.until(active, "the function does not become Active", pause_s=0.05)
+
+    def until(self, reached: Callable[[], bool], otherwise: str, wait_s: float = READY_S,
+              pause_s: float = 0.005) -> None:
+        """Ask again and again. Raises NoServer with `otherwise` when it takes too long."""
+        deadline = time.monotonic() + wait_s
+        while not reached():
+            if time.monotonic() > deadline:
+                raise NoServer(otherwise)
+            time.sleep(pause_s)
+
+    def row(self, environment_id: str) -> dict[str, Any]:
+        """Of a living environment, as `lambent ps` has it. Raises NoServer."""
+        for row in self.client.environments():
+            if row["id"] == environment_id:
+                return row
+        raise NoServer(f"environment {environment_id} is gone")
+
+    def wait_blanks(self, count: int, wait_s: float = READY_S) -> None:
+        """Until so many are parked. Raises NoServer."""
+        self.until(lambda: int(self.client.health().get("blanks", 0)) >= count, "no blank is parked", wait_s)
+
+    def parks_blanks(self) -> bool:
+        """Whether one is parked for the function that was deployed, within a time that makes many."""
+        try:
+            self.wait_blanks(1, 5.0)
+        except NoServer:
+            return False
+        return True
 
     def retire_all(self) -> None:
         """End every environment and wait until it is gone."""
         for row in self.client.environments():
             self.client.retire(row["id"])
-        deadline = time.monotonic() + READY_S
-        while self.client.environments():
-            if time.monotonic() > deadline:
-                raise NoServer("an environment does not end")
-            time.sleep(0.01)
+        self.until(lambda: not self.client.environments(), "an environment does not end")

@@ -62,6 +62,20 @@ def _check(answer: bytes | bytearray, expected: bytes) -> None:
         raise WrongAnswer(bytes(answer[:2000]).decode("latin-1"))
 
 
+def complete(connected: socket.socket, expected: bytes) -> bytes:
+    """The answer to what was sent on a connection. Raises WrongAnswer or OSError."""
+    data = connected.recv(65536)
+    size = _size(data)
+    while not size or len(data) < size:
+        more = connected.recv(65536)
+        if not more:
+            raise WrongAnswer("the server hung up")
+        data += more
+        size = _size(data)
+    _check(data, expected)
+    return data
+
+
 class Wire:
     """One kept connection; one call after the other."""
 
@@ -74,16 +88,7 @@ class Wire:
     def call(self) -> None:
         """Invoke once and wait for the answer. Raises WrongAnswer or OSError."""
         self._socket.sendall(self._message)
-        data = self._socket.recv(65536)
-        size = _size(data)
-        while not size or len(data) < size:
-            more = self._socket.recv(65536)
-            if not more:
-                raise WrongAnswer("the server hung up")
-            data += more
-            size = _size(data)
-        _check(data, self._expected)
-        self.last = data
+        self.last = complete(self._socket, self._expected)
 
     def samples(self, count: int) -> list[float]:
         """Microseconds of `count` calls in a closed loop."""
