@@ -92,6 +92,8 @@ async def test_permissions_that_are_refused(tmp_path: Path) -> None:
                 ({"Qualifier": "7"}, "ResourceNotFoundException", f"Function not found: {ARN}f:7"),
                 ({"Qualifier": "prod"}, "ResourceNotFoundException", f"Cannot find alias arn: {ARN}f:prod"),
                 ({"FunctionName": "g"}, "ResourceNotFoundException", f"Function not found: {ARN}g"),
+                ({"StatementId": "url", "FunctionUrlAuthType": "NONE"}, "InvalidParameterValueException",
+                 "FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action"),
                 ({"Principal": "invalid.nonaws.com"}, "InvalidParameterValueException",
                  "The provided principal was invalid. Please check the principal and try again."),
             ):  # fmt: skip
