@@ -36,6 +36,8 @@ async def add_permission(context: Context, params: Params) -> Answer:
         raise invalid_parameter("We currently do not support adding policies for $LATEST.")
     if "FunctionUrlAuthType" in params and params["Action"] != "lambda:InvokeFunctionUrl":
         raise invalid_parameter("FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action")
+    if "FunctionUrlAuthType" in params and params["Action"] != "lambda:InvokeFunctionUrl":
+        raise invalid_parameter("FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action")
     statement = _statement(params, named.qualified_arn)
 
     def decide() -> Change[None]:
