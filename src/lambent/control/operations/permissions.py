@@ -1,7 +1,7 @@
 """Resource policies of functions: AddPermission, RemovePermission, GetPolicy.
 
-One policy per function, version and alias. Invocations from other accounts are judged by them, those of the same
-account are not, since callers are not authenticated (`control/function_policies.py`). A change of the policy changes the RevisionId of what it hangs on, and that is the policy's
+One policy per function, version and alias. They are kept and shown; calls are not judged by them, since callers are
+not authenticated. A change of the policy changes the RevisionId of what it hangs on, and that is the policy's
 RevisionId too (recorded). Facts: fact sheet 14.1.
 """
 
@@ -34,8 +34,6 @@ async def add_permission(context: Context, params: Params) -> Answer:
     named = _named(context, params, "AddPermission")
     if named.qualifier == LATEST:
         raise invalid_parameter("We currently do not support adding policies for $LATEST.")
-    if "FunctionUrlAuthType" in params and params["Action"] != "lambda:InvokeFunctionUrl":
-        raise invalid_parameter("FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action")
     if "FunctionUrlAuthType" in params and params["Action"] != "lambda:InvokeFunctionUrl":
         raise invalid_parameter("FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action")
     statement = _statement(params, named.qualified_arn)
