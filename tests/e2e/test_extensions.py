@@ -346,8 +346,10 @@ def test_telemetry_tells_a_cold_and_a_warm_invocation_and_the_end(server: Server
     server.idle(cold.environment)
     told = telemetry(end(server, cold), name)
     kinds = [kind for kind, _ in told]
-    assert kinds[:2] == ["platform.initStart", "platform.telemetrySubscription"]
-    assert sorted(kinds[2:5]) == ["platform.extension", "platform.initReport", "platform.initRuntimeDone"]
+    assert kinds[0] == "platform.initStart"
+    # The runtime is started when all extensions have registered, and may be faster than one that then subscribes.
+    assert sorted(kinds[1:5]) == ["platform.extension", "platform.initReport", "platform.initRuntimeDone",
+                                  "platform.telemetrySubscription"]  # fmt: skip
     each = ["platform.start", "function", "platform.runtimeDone", "platform.report"]
     assert kinds[5:] == each * 2, kinds
     records = dict(told[:6])

@@ -14,6 +14,15 @@ const types = (process.env.WITNESS_TYPES ?? "platform,function").split(",").filt
 const port = Number(process.env.WITNESS_PORT ?? 8080);
 const say = (what, more) => console.log(`${name}: ${what} ${JSON.stringify(more)}`);
 
+let awaited; // the id of the latest invocation
+let allTold = Promise.resolve(); // when its report has come, nothing is left to be told
+let told = () => {};
+
+function tell({ type, record }) {
+  say("telemetry", { type, record });
+  if (type === "platform.report" && record.requestId === awaited) told();
+}
+
 async function call(method, path, headers, body) {
   const reply = await fetch(host + path, {
     method,
@@ -29,7 +38,7 @@ async function listen() {
   const server = createServer(async (request, response) => {
     const parts = [];
     for await (const part of request) parts.push(part);
-    for (const { type, record } of JSON.parse(Buffer.concat(parts))) say("telemetry", { type, record });
+    JSON.parse(Buffer.concat(parts)).forEach(tell);
     response.end();
   });
   // The listener must be up before subscribing, and on sandbox.localdomain, which is this environment alone.
@@ -59,8 +68,13 @@ async function main() {
     const left_ms = event.deadlineMs - Date.now();
     if (event.eventType === "SHUTDOWN") {
       say("shutdown", { reason: event.shutdownReason, left_ms });
-      await new Promise((resolve) => setTimeout(resolve, 100)); // the last telemetry is on its way
+      setTimeout(() => process.exit(0), left_ms - 100);
+      await allTold; // the last telemetry is on its way
       process.exit(0);
+    }
+    if (types.includes("platform")) {
+      awaited = event.requestId;
+      allTold = new Promise((resolve) => (told = resolve));
     }
     say("invoke", { request: event.requestId, left_ms });
   }
