@@ -167,6 +167,9 @@ def test_a_web_page_cannot_invoke_or_deploy(server: Server) -> None:
         ("GET", "/_lambent/health"),
         ("GET", "/_lambent/environments"),
         ("POST", "/_lambent/environments/absent/retire"),
+        ("GET", "/_lambent/chaos"),
+        ("POST", "/_lambent/chaos/advance"),
+        ("DELETE", "/_lambent/chaos"),
         ("GET", "/_lambent/../_lambent/health"),
     ],
 )
