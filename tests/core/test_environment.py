@@ -324,8 +324,8 @@ def test_runtime_that_outlives_its_share_is_killed_before_the_extension_is_told(
     book.feed(ResponsePosted(1.0, "r1", response()), NextRequested(1.1), NextRequested(1.1, "agent"))
     book.feed(RetireRequested(5.0, "idle"))
     effects = book.feed(DeadlinePassed(5.6, deadline(book).epoch))
-    assert effects == ["SignalRuntime", "SetDeadline", "DeliverShutdown"]
-    assert isinstance(book.last[0], SignalRuntime) and book.last[0].kill
+    assert effects == ["SetDeadline", "SignalRuntime", "DeliverShutdown"]
+    assert isinstance(book.last[1], SignalRuntime) and book.last[1].kill
     assert book.feed(ProcessExited(5.61, ExitStatus(signal=9))) == []
     assert book.feed(DeadlinePassed(7.0, deadline(book).epoch)) == ["Terminate"]
 
@@ -379,7 +379,7 @@ def test_extension_that_fails_during_init_fails_it_twice_and_answers(
     book.feed(Started(0.0, invocation()), SandboxCreated(0.1, ("agent",)))
     for _ in range(2):
         book.feed(ExtensionRegistered(0.2, "agent", True, False), event)
-        if book.machine._stopping is Stopping.RUNTIME:
+        if book.machine.ending is not None and book.machine.ending.stage is Stopping.RUNTIME:
             book.feed(ProcessExited(0.4, ExitStatus(signal=15)))
         book.feed(ProcessesEnded(0.5))
     assert [(report[0], report[1]) for report in extension_reports(book)] == [("agent", state)] * 2

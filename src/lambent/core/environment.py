@@ -5,8 +5,9 @@ Lambda's lifecycle is not one automaton. The runtime and each extension move by 
 when the runtime has answered and all wait in Next again. `worker/driver.py` performs the effects and brings every
 result back as an event. Rules of this file: `handle` either applies an event whole or raises IllegalEvent and
 changes nothing; what a guest may get wrong is asked first with `refusal`; a deadline names its epoch and a late one is
-ignored; a reset and a shutdown stop the processes by the same steps. Facts: fact sheet 1.2 to 1.7.
+ignored. Facts: fact sheet 1.2 to 1.7.
 
+Its parts: `refusals` judges events, `ending` has the steps of a reset and a shutdown, `ledger` counts what is told.
 Longer than 400 lines because the rules are read as one text.
 """
 
@@ -16,14 +17,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from lambent import limits
-from lambent.core import chaos, outcomes
+from lambent.core import chaos, outcomes, refusals
 from lambent.core.effects import (
     Announce,
     AnnounceInitFailed,
     ClearDeadline,
     CreateSandbox,
     Deliver,
-    DeliverShutdown,
     Destroy,
     Effect,
     Freeze,
@@ -32,19 +32,11 @@ from lambent.core.effects import (
     LimitCpu,
     OpenStream,
     Reply,
-    ReportEnd,
     ReportEntrypoint,
-    ReportExtension,
-    ReportInit,
-    ReportInitRuntimeDone,
-    ReportInitStart,
-    ReportRuntimeDone,
-    ReportStart,
     SetDeadline,
-    SignalRuntime,
-    Terminate,
     Thaw,
 )  # fmt: skip
+from lambent.core.ending import Ending
 from lambent.core.events import (
     RUNTIME,
     ClockAdvanced,
@@ -71,17 +63,15 @@ from lambent.core.events import (
     Started,
 )  # fmt: skip
 from lambent.core.journal import IllegalEvent, Journal
-from lambent.core.model import ExitStatus, InitPhase, InitType, Invocation, Outcome, OutcomeKind, Status, bill
+from lambent.core.ledger import Ledger
+from lambent.core.model import ExitStatus, InitType, Invocation, Outcome, OutcomeKind, Status
 from lambent.core.states import (
     EXTENSION_TABLE,
-    EXTENSION_WORDS,
     NOT_LAUNCHED,
-    PHASES,
     RUNTIME_TABLE,
     Extension,
     Phase,
     State,
-    Stopping,
 )
 
 
@@ -112,21 +102,10 @@ class Environment:
         self.retiring: str | None = None
         self._epoch = 0
         self._armed = False  #: a deadline is set
-        self._init_started_at = 0.0
-        self._init_s: float | None = None  #: reported with the first invocation after it
-        self._invoke_started_at = 0.0
-        self._responded_at: float | None = None
-        self._runtime_done_at: float | None = None
-        self._transfer_ms = 0.0  #: of a streamed response; a buffered one is there at once
-        self._init_runtime_done = False  #: reported for the Init that runs
-        self._produced_bytes = 0
         self._deadline = 0.0
-        self._start_reported = False
         self._init_error: Outcome | None = None  #: the first one counts
-        self._report: tuple[Status, str] = ("success", "")
-        self._stopping: Stopping | None = None
-        self._stop_deadline = 0.0
-        self._stop_reason = ""
+        self.ending: Ending | None = None  #: in RESET and SHUTDOWN
+        self._ledger = Ledger(init_type)
         self._cpu_limited = False
         self._effects: list[Effect] = []
 
@@ -139,60 +118,7 @@ class Environment:
 
     def refusal(self, event: Event) -> str | None:
         """Why this event is not possible now, as the Runtime API's error type; None when it is."""
-        kind = type(event)
-        if isinstance(event, (NextRequested, InitErrorPosted, ExtensionInitErrorPosted, ExtensionExitErrorPosted)):
-            participant = getattr(event, "participant", RUNTIME)
-            if participant == RUNTIME:
-                return None if (self.runtime, kind) in RUNTIME_TABLE else "InvalidStateTransition"
-            extension = self.extensions.get(participant)
-            known = extension is not None and (extension.state, kind) in EXTENSION_TABLE
-            return None if known else "Extension.InvalidExtensionState"
-        if isinstance(event, (ResponsePosted, ErrorPosted, ResponseStarted, ResponseEnded)):
-            wanted = State.RESPONDING if kind is ResponseEnded else State.BUSY
-            if self.assigned is not None and self.assigned.request_id != event.request_id:
-                return "InvalidRequestID"  # judged before the state, as by AWS's router
-            if self.runtime is not wanted or self.assigned is None or self._stopping is not None:
-                return "InvalidStateTransition"
-            if kind is ResponseStarted and not self.assigned.streams:
-                return "InvalidStateTransition"  # it is collected instead
-            return None
-        if isinstance(event, ExtensionRegistered):
-            return self._register_refusal(event)
-        allowed = PHASES.get(kind)
-        if allowed is not None and self.phase not in allowed:
-            return "InvalidStateTransition"
-        if isinstance(event, InvocationAssigned) and (self.assigned is not None or self.retiring is not None):
-            return "InvalidStateTransition"
-        if isinstance(event, Started) and self.started:
-            return "InvalidStateTransition"
-        if isinstance(event, EntrypointMissing) and not self.initialising:
-            return "InvalidStateTransition"
-        if isinstance(event, InitFailureProvoked) and not (self.initialising and self.runtime is State.STARTED):
-            return "InvalidStateTransition"
-        if isinstance(event, CrashProvoked) and not self._is_process(event.participant):
-            return "InvalidStateTransition"
-        return None
-
-    def _is_process(self, participant: str) -> bool:
-        """Whether it was launched and has not ended. Internal extensions are threads of the runtime."""
-        if participant == RUNTIME:
-            return self.runtime is not State.ABSENT
-        extension = self.extensions.get(participant)
-        return extension is not None and extension.external
-
-    def _register_refusal(self, event: ExtensionRegistered) -> str | None:
-        if not self.initialising or self.runtime not in (State.ABSENT, State.STARTED):
-            return "Extension.RegistrationClosed"
-        if event.participant == RUNTIME:  # its calls would pass for the runtime's
-            return "Extension.InvalidExtensionName"
-        extension = self.extensions.get(event.participant)
-        if extension is not None and extension.state is not State.STARTED:
-            return "Extension.InvalidExtensionState"
-        if sum(e.state is not State.STARTED for e in self.extensions.values()) >= limits.MAX_EXTENSIONS:
-            return "Extension.TooManyExtensions"
-        if extension is None and event.shutdown:
-            return "Extension.InvalidEventType"
-        return None
+        return refusals.refusal(self, event)
 
     def handle(self, event: Event) -> list[Effect]:
         """Apply one event and say what to do. Raises IllegalEvent, with the story, and changes nothing."""
@@ -200,7 +126,7 @@ class Environment:
             raise IllegalEvent(f"{event!r} in {self.phase.value}, runtime {self.runtime.value}\n{self.journal}")
         before = self.phase
         effects: list[Effect] = []
-        self._effects = effects
+        self._effects = self._ledger.effects = effects
         _RULES[type(event)](self, event)
         self.journal.add(event, before, self.phase, tuple(effects))
         return effects
@@ -224,10 +150,8 @@ class Environment:
         self.initialising = True
         self.runtime = State.ABSENT
         self.extensions = {name: Extension(State.STARTED, True) for name in self.external}
-        self._init_started_at = at
         self._drop_init_error()
-        self._init_runtime_done = False
-        self._effects.append(ReportInitStart("invoke" if self.phase is Phase.INVOKE else "init"))
+        self._ledger.init_begins(at, "invoke" if self.phase is Phase.INVOKE else "init")
         self._limit_cpu(False)
         for name in self.external:
             self._effects.append(Launch(name))
@@ -260,21 +184,21 @@ class Environment:
     def _next_requested(self, event: NextRequested) -> None:
         if event.participant == RUNTIME:
             self.runtime = RUNTIME_TABLE[self.runtime, NextRequested]
-            if self._stopping is None:
+            if self.ending is None:
                 self._runtime_is_done(event.at)
         else:
             extension = self.extensions[event.participant]
             extension.state = EXTENSION_TABLE[extension.state, NextRequested]
             if self.initialising:
-                self._report_extension(event.participant, extension)
-        if self._stopping is None:
+                self._ledger.extension(event.participant, extension)
+        if self.ending is None:
             self._join(event.at)
 
     def _runtime_is_done(self, at: float) -> None:
         if self.initialising:
-            self._report_init_runtime_done("success", "")
+            self._ledger.init_runtime_done()
         elif self.phase is Phase.INVOKE:
-            self._report_runtime_done(at, *self._report)
+            self._ledger.runtime_done(at)
 
     def _join(self, at: float) -> None:
         """The joint rules: does the phase move now that somebody waits in Next?"""
@@ -290,12 +214,10 @@ class Environment:
     def _end_init(self, at: float) -> None:
         self.initialising = False
         self._limit_cpu(True)
+        self._ledger.init_ends(at)
         if self.phase is Phase.INVOKE:  # the suppressed Init of a function that failed before
-            self._report_init("invoke", at, "success", "")
             self._run()
             return
-        self._init_s = at - self._init_started_at
-        self._report_init("init", at, "success", "")
         if self.assigned is not None:
             self._begin_invoke(at)
         else:
@@ -310,11 +232,11 @@ class Environment:
     def _fail_init(self, at: float, status: Status, error_type: str, outcome: Callable[[str], Outcome]) -> None:
         """Init did not succeed: during Init it is run again inside the invocation, during Invoke it is the answer."""
         self.initialising = False
-        self._report_init_runtime_done(status, error_type)
+        self._ledger.init_runtime_done(status, error_type)
         for name, extension in self.extensions.items():
-            self._report_extension(name, extension)
+            self._ledger.extension(name, extension)
+        self._ledger.init_ends(at, status, error_type)
         if self.phase is Phase.INIT:
-            self._report_init("init", at, status, error_type)
             self._drop_init_error()
             self._clear_deadline()
             if self.init_type != "on-demand" and self.assigned is None:
@@ -325,7 +247,6 @@ class Environment:
             self._stop(at, "timeout" if status == "timeout" else "failure", Phase.RESET)
             return
         assert self.assigned is not None
-        self._report_init("invoke", at, status, error_type)
         self._fail_invoke(at, outcome(self.assigned.request_id), status, error_type)
 
     def _init_outcome(self, exit: ExitStatus) -> Callable[[str], Outcome]:
@@ -349,15 +270,11 @@ class Environment:
             self._begin_invoke(event.at)
 
     def _begin_invoke(self, at: float) -> None:
+        assert self.assigned is not None
         self.phase = Phase.INVOKE
         self.outcome = None
         self.replied = False
-        self._start_reported = False
-        self._report = ("success", "")
-        self._responded_at = self._runtime_done_at = None
-        self._produced_bytes = 0
-        self._transfer_ms = 0.0
-        self._invoke_started_at = at
+        self._ledger.begins(at, self.assigned)
         self._set_deadline(at + self.timeout_s)
         if self.runtime is State.READY:
             self._run()
@@ -376,34 +293,31 @@ class Environment:
                 extension.state = State.BUSY
                 self._effects.append(Deliver(invocation, self._deadline, name))
         self._thaw()
-        self._report_start()
+        self._ledger.starts()
 
     def _response_posted(self, event: ResponsePosted) -> None:
         self.runtime = State.RESPONDED
-        self._responded_at = event.at
-        self._produced_bytes = len(event.outcome.payload)
+        self._ledger.response_ends(event.at, len(event.outcome.payload))
         self._settle(event.outcome)
 
     def _response_started(self, event: ResponseStarted) -> None:
         self.runtime = State.RESPONDING
-        self._responded_at = event.at
+        self._ledger.response_begins(event.at)
         assert self.assigned is not None
         self._effects.append(OpenStream(self.assigned, event.content_type))
 
     def _response_ended(self, event: ResponseEnded) -> None:
         """A stream with an error in its trailers, or without an end, is a result too: the runtime goes on."""
         self.runtime = State.RESPONDED
-        self._produced_bytes = event.produced_bytes
-        if self._responded_at is not None:
-            self._transfer_ms = round((event.at - self._responded_at) * 1000, 2)
+        self._ledger.response_ends(event.at, event.produced_bytes)
         if event.outcome.kind is not OutcomeKind.RESPONSE:
-            self._report = ("error", event.outcome.error_type)
+            self._ledger.result = ("error", event.outcome.error_type)
         self._settle(event.outcome)
 
     def _error_posted(self, event: ErrorPosted) -> None:
         # An error is no response: it has no spans and no bytes in what telemetry is told.
         self.runtime = State.RESPONDED
-        self._report = ("error", event.outcome.error_type)
+        self._ledger.result = ("error", event.outcome.error_type)
         self._settle(event.outcome)
 
     def _settle(self, outcome: Outcome) -> None:
@@ -427,7 +341,7 @@ class Environment:
 
     def _end_invoke(self, at: float) -> None:
         self._clear_deadline()
-        self._report_end(at - self._invoke_started_at)
+        self._ledger.ends(at - self._ledger.began_at, self.extensions)
         self._reply()
         self.assigned = None
         self._rest(at)
@@ -437,14 +351,14 @@ class Environment:
 
         In this order, because a caller who tries again at once is to find the same environment, with its /tmp.
         """
-        self._report = (status, error_type)
-        self._report_start()
-        self._report_runtime_done(at, status, error_type)
+        ledger = self._ledger
+        ledger.result = (status, error_type)
+        ledger.starts()
+        ledger.runtime_done(at)
         self._clear_deadline()
         if self.outcome is None:
             self.outcome = outcome
-        duration = self.timeout_s if status == "timeout" else at - self._invoke_started_at
-        self._report_end(duration)
+        ledger.ends(self.timeout_s if status == "timeout" else at - ledger.began_at, self.extensions)
         if not self.replied:
             assert self.assigned is not None
             self._owed = (self.assigned, self.outcome)
@@ -476,8 +390,8 @@ class Environment:
             outcome = self._init_outcome(exit)
         else:
             error_type, outcome = self._extension_outcome(event)
-        if self._stopping is not None:
-            self._continue_stop(at)
+        if self.ending is not None:
+            self._continue_stop(self.ending)
         elif self.initialising:
             if event.participant == RUNTIME and self._init_error is not None:
                 error_type = self._init_error.error_type or error_type
@@ -494,28 +408,23 @@ class Environment:
         extension = self.extensions.pop(name, None)
         launched = extension is None or extension.state is not State.STARTED or exit.code not in NOT_LAUNCHED
         error_type = "Extension.Crash" if launched else "Extension.LaunchError"
-        if self._stopping is None and self.initialising and extension is not None:
-            self._report_extension(name, extension, "Exited" if launched else "LaunchError", error_type)
+        if self.ending is None and self.initialising and extension is not None:
+            self._ledger.extension(name, extension, "Exited" if launched else "LaunchError", error_type)
         if launched:
             return error_type, lambda request_id: outcomes.extension_exited(request_id, exit)
         reason = f"the extension {name} cannot be executed"
         return error_type, lambda request_id: outcomes.extension_failed(request_id, error_type, reason)
 
-    def _extension_init_error_posted(self, event: ExtensionInitErrorPosted) -> None:
-        self._extension_failed(event, "InitError")
-
-    def _extension_exit_error_posted(self, event: ExtensionExitErrorPosted) -> None:
-        self._extension_failed(event, "ExitError")
-
-    def _extension_failed(self, event: ExtensionInitErrorPosted | ExtensionExitErrorPosted, state: str) -> None:
+    def _extension_failed(self, event: ExtensionInitErrorPosted | ExtensionExitErrorPosted) -> None:
         """It exits next, but need not: the phase fails now, and the reset ends what is left of it."""
+        state = "InitError" if isinstance(event, ExtensionInitErrorPosted) else "ExitError"
         extension = self.extensions[event.participant]
         extension.state = EXTENSION_TABLE[extension.state, type(event)]
-        if self._stopping is not None:
+        if self.ending is not None:
             return
         error_type = f"Extension.{state}"
         if self.initialising:
-            self._report_extension(event.participant, extension, state, event.error_type)
+            self._ledger.extension(event.participant, extension, state, event.error_type)
             self._fail_init(event.at, "error", error_type,
                             lambda request_id: outcomes.extension_failed(request_id, error_type, event.error_type))
         elif self.phase is Phase.INVOKE:
@@ -530,8 +439,8 @@ class Environment:
             return
         self._armed = False
         at = event.at
-        if self._stopping is not None:
-            self._continue_stop(at, late=True)
+        if self.ending is not None:
+            self._continue_stop(self.ending, late=True)
         elif self.initialising:
             self._fail_init(at, "timeout", "", lambda request_id: outcomes.timed_out(request_id, self.timeout_s))
         elif self.phase is Phase.INVOKE:
@@ -547,9 +456,9 @@ class Environment:
         """What follows is what follows from such a runtime; a timeout is told as if its time had passed."""
         self.runtime = State.ABSENT
         if event.failure == chaos.TIMEOUT:
-            self._init_started_at = event.at - self.init_timeout_s
+            self._ledger.init_began_at = event.at - self.init_timeout_s
             if self.phase is Phase.INVOKE:
-                self._init_started_at = self._invoke_started_at = event.at - self.timeout_s
+                self._ledger.init_began_at = self._ledger.began_at = event.at - self.timeout_s
             self._deadline_passed(DeadlinePassed(event.at, self._epoch))
         elif event.failure == outcomes.INVALID_ENTRYPOINT:
             self._entrypoint_missing(EntrypointMissing(event.at, chaos.BOOTSTRAPS))
@@ -602,53 +511,25 @@ class Environment:
         return self.phase is not Phase.INIT or self.initialising
 
     def _stop(self, at: float, reason: str, phase: Phase) -> None:
-        """Begin to end all processes, giving extensions the time that AWS gives them (fact sheet 1.7)."""
+        """Begin to end all processes."""
         self.phase = phase
         self.initialising = False
-        self._stop_reason = reason
         self._thaw()
-        registered = [e for e in self.extensions.values() if e.state is not State.STARTED]
-        if not registered:
-            self._kill()
-            return
-        external = any(e.external for e in registered)
-        budget = limits.SHUTDOWN_EXTERNAL_S if external else limits.SHUTDOWN_INTERNAL_S
-        self._stop_deadline = at + budget
-        self._stopping = Stopping.RUNTIME
-        self._set_deadline(at + (budget * limits.RUNTIME_SHARE_OF_SHUTDOWN if external else budget))
-        if self.runtime is State.ABSENT:
-            self._continue_stop(at)
-        else:
-            self._effects.append(SignalRuntime())
+        self.ending = Ending(at, reason, self.extensions)
+        self._stepped(self.ending, self.ending.begin(self.runtime, self.extensions))
 
-    def _continue_stop(self, at: float, late: bool = False) -> None:
-        if self._stopping is Stopping.RUNTIME and (late or self.runtime is State.ABSENT):
-            kill = late and self.runtime is not State.ABSENT
-            # One that is busy gets the event when it asks for more.
-            told = [n for n, e in self.extensions.items()
-                    if e.external and e.shutdown and e.state is not State.FAILED]
-            if not told:
-                self._kill()
-                return
-            if kill:
-                self._effects.append(SignalRuntime(kill=True))
-            self._stopping = Stopping.EXTENSIONS
-            self._set_deadline(self._stop_deadline)
-            for name in told:
-                self.extensions[name].state = State.BUSY
-                self._effects.append(DeliverShutdown(name, self._stop_reason, self._stop_deadline))
-        elif self._stopping is Stopping.EXTENSIONS:
-            waiting = any(e.external and e.shutdown for e in self.extensions.values())
-            if late or not waiting:
-                self._kill()
+    def _continue_stop(self, ending: Ending, late: bool = False) -> None:
+        self._stepped(ending, ending.go_on(self.runtime, self.extensions, late))
 
-    def _kill(self) -> None:
-        self._stopping = Stopping.KILLED
-        self._clear_deadline()
-        self._effects.append(Terminate())
+    def _stepped(self, ending: Ending, effects: list[Effect]) -> None:
+        if ending.deadline is None:
+            self._clear_deadline()
+        elif ending.deadline != self._deadline or not self._armed:
+            self._set_deadline(ending.deadline)
+        self._effects += effects
 
     def _processes_ended(self, event: ProcessesEnded) -> None:
-        self._stopping = None
+        self.ending = None
         self.runtime = State.ABSENT
         self.extensions = {}
         if self.phase is Phase.SHUTDOWN:
@@ -667,7 +548,7 @@ class Environment:
         self.initialising = False
         self.runtime = State.ABSENT
         self.extensions = {}
-        self._stopping = None
+        self.ending = None
         self._clear_deadline()
         self._effects.append(Destroy(reason))
 
@@ -683,50 +564,6 @@ class Environment:
         if self._armed:
             self._armed = False
             self._effects.append(ClearDeadline())
-
-    def _report_init(self, phase: InitPhase, at: float, status: Status, error_type: str) -> None:
-        duration_ms = round((at - self._init_started_at) * 1000, 2)
-        self._effects.append(ReportInit(phase, duration_ms, status, error_type))
-
-    def _report_init_runtime_done(self, status: Status, error_type: str) -> None:
-        if not self._init_runtime_done:
-            self._init_runtime_done = True
-            phase: InitPhase = "invoke" if self.phase is Phase.INVOKE else "init"
-            self._effects.append(ReportInitRuntimeDone(phase, status, error_type))
-
-    def _report_extension(self, name: str, extension: Extension, state: str = "", error_type: str = "") -> None:
-        """Once in each Init: when it is ready, or when Init fails."""
-        if not extension.told:
-            extension.told = True
-            words = state or EXTENSION_WORDS.get(extension.state, "")
-            self._effects.append(ReportExtension(name, words, extension.events, error_type))
-
-    def _report_runtime_done(self, at: float, status: Status, error_type: str) -> None:
-        if self._runtime_done_at is not None:
-            return
-        assert self.assigned is not None
-        self._runtime_done_at = at
-        begun = self._invoke_started_at
-        response_ms = None if self._responded_at is None else round((self._responded_at - begun) * 1000, 2)
-        self._effects.append(ReportRuntimeDone(self.assigned, status, error_type, round((at - begun) * 1000, 2),
-                                               response_ms, self._transfer_ms, self._produced_bytes))
-
-    def _report_start(self) -> None:
-        if not self._start_reported:
-            assert self.assigned is not None
-            self._start_reported = True
-            self._effects.append(ReportStart(self.assigned))
-
-    def _report_end(self, duration_s: float) -> None:
-        assert self.assigned is not None
-        status, error_type = self._report
-        figures = bill(duration_s, self._init_s, self.init_type)
-        overhead_ms = None
-        if self.extensions and self._runtime_done_at is not None:
-            spent_s = self._invoke_started_at + duration_s - self._runtime_done_at
-            overhead_ms = max(0.0, round(spent_s * 1000, 2))
-        self._effects.append(ReportEnd(self.assigned, figures, status, error_type, overhead_ms))
-        self._init_s = None
 
     # What must hold after every event
 
@@ -745,8 +582,8 @@ class Environment:
             yield f"an answer is owed in phase {self.phase.value}"
         if self.initialising and self.phase not in (Phase.INIT, Phase.INVOKE):
             yield f"initialising in phase {self.phase.value}"
-        if (self._stopping is not None) != (self.phase in (Phase.RESET, Phase.SHUTDOWN)):
-            yield f"stopping is {self._stopping} in phase {self.phase.value}"
+        if (self.ending is not None) != (self.phase in (Phase.RESET, Phase.SHUTDOWN)):
+            yield f"ending is {self.ending} in phase {self.phase.value}"
 
 
 _RULES: dict[type, Callable[[Environment, Any], None]] = {
@@ -760,8 +597,8 @@ _RULES: dict[type, Callable[[Environment, Any], None]] = {
     ResponseEnded: Environment._response_ended,
     ErrorPosted: Environment._error_posted,
     InitErrorPosted: Environment._init_error_posted,
-    ExtensionInitErrorPosted: Environment._extension_init_error_posted,
-    ExtensionExitErrorPosted: Environment._extension_exit_error_posted,
+    ExtensionInitErrorPosted: Environment._extension_failed,
+    ExtensionExitErrorPosted: Environment._extension_failed,
     ProcessExited: Environment._process_exited,
     EntrypointMissing: Environment._entrypoint_missing,
     InvocationAssigned: Environment._invocation_assigned,

@@ -1,0 +1,121 @@
+"""What is told of an environment's Inits and invocations, with its figures: the half of `environment` that counts.
+
+The machine says what has happened and when; here it becomes records, each of them once. What a record looks like is
+`telemetry.records`' business. Facts: fact sheet 4.2 and 5.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lambent.core.effects import (
+    Effect,
+    ReportEnd,
+    ReportExtension,
+    ReportInit,
+    ReportInitRuntimeDone,
+    ReportInitStart,
+    ReportRuntimeDone,
+    ReportStart,
+)
+from lambent.core.model import InitPhase, InitType, Invocation, Status, bill
+from lambent.core.states import EXTENSION_WORDS, Extension
+
+
+class Ledger:
+    """The Init that ran last, and the invocation that did."""
+
+    __slots__ = ("_init_phase", "_init_runtime_done", "_init_type", "_invocation", "_produced_bytes", "_responded_at",
+                 "_runtime_done_at", "_start_told", "_transfer_ms", "_unbilled_init_s", "began_at", "effects",
+                 "init_began_at", "result")  # fmt: skip
+
+    def __init__(self, init_type: InitType) -> None:
+        self.effects: list[Effect] = []  #: of the event that is being applied; the machine gives a new one for each
+        self.init_began_at = 0.0
+        self.began_at = 0.0  #: the invocation
+        self.result: tuple[Status, str] = ("success", "")  #: of the invocation so far, with its error type
+        self._init_type: InitType = init_type
+        self._init_phase: InitPhase = "init"
+        self._init_runtime_done = False  #: told for the Init that runs
+        self._unbilled_init_s: float | None = None  #: shown with the first invocation after it
+        self._invocation: Invocation | None = None
+        self._start_told = False
+        self._responded_at: float | None = None
+        self._runtime_done_at: float | None = None
+        self._transfer_ms = 0.0  #: of a streamed response; a buffered one is there at once
+        self._produced_bytes = 0
+
+    # Init
+
+    def init_begins(self, at: float, phase: InitPhase) -> None:
+        self._init_phase = phase
+        self._init_runtime_done = False
+        self.init_began_at = at
+        self.effects.append(ReportInitStart(phase))
+
+    def init_runtime_done(self, status: Status = "success", error_type: str = "") -> None:
+        if not self._init_runtime_done:
+            self._init_runtime_done = True
+            self.effects.append(ReportInitRuntimeDone(self._init_phase, status, error_type))
+
+    def init_ends(self, at: float, status: Status = "success", error_type: str = "") -> None:
+        """One that is repeated within an invocation is part of that one's duration; a good one is billed apart."""
+        took_s = at - self.init_began_at
+        if status == "success" and self._init_phase == "init":
+            self._unbilled_init_s = took_s
+        self.effects.append(ReportInit(self._init_phase, round(took_s * 1000, 2), status, error_type))
+
+    def extension(self, name: str, extension: Extension, state: str = "", error_type: str = "") -> None:
+        """Once in each Init: when it is ready, or when Init fails."""
+        if not extension.told:
+            extension.told = True
+            words = state or EXTENSION_WORDS.get(extension.state, "")
+            self.effects.append(ReportExtension(name, words, extension.events, error_type))
+
+    # An invocation
+
+    def begins(self, at: float, invocation: Invocation) -> None:
+        self._invocation = invocation
+        self.began_at = at
+        self.result = ("success", "")
+        self._start_told = False
+        self._responded_at = self._runtime_done_at = None
+        self._produced_bytes = 0
+        self._transfer_ms = 0.0
+
+    def starts(self) -> None:
+        if not self._start_told:
+            assert self._invocation is not None
+            self._start_told = True
+            self.effects.append(ReportStart(self._invocation))
+
+    def response_begins(self, at: float) -> None:
+        self._responded_at = at
+
+    def response_ends(self, at: float, produced_bytes: int) -> None:
+        self._produced_bytes = produced_bytes
+        if self._responded_at is None:
+            self._responded_at = at
+        else:
+            self._transfer_ms = round((at - self._responded_at) * 1000, 2)
+
+    def runtime_done(self, at: float) -> None:
+        if self._runtime_done_at is not None:
+            return
+        assert self._invocation is not None
+        self._runtime_done_at = at
+        begun = self.began_at
+        response_ms = None if self._responded_at is None else round((self._responded_at - begun) * 1000, 2)
+        self.effects.append(ReportRuntimeDone(self._invocation, *self.result, round((at - begun) * 1000, 2),
+                                              response_ms, self._transfer_ms, self._produced_bytes))
+
+    def ends(self, duration_s: float, extensions: Mapping[str, Extension]) -> None:
+        assert self._invocation is not None
+        figures = bill(duration_s, self._unbilled_init_s, self._init_type)
+        overhead_ms = None
+        if extensions and self._runtime_done_at is not None:
+            spent_s = self.began_at + duration_s - self._runtime_done_at
+            overhead_ms = max(0.0, round(spent_s * 1000, 2))
+        self.effects.append(ReportEnd(self._invocation, figures, *self.result, overhead_ms))
+        self._unbilled_init_s = None
+        self._invocation = None
