@@ -25,7 +25,8 @@ _FRONTEND = {"Invoke": invoke.__name__, "InvokeWithResponseStream": streaming.__
 
 #: Resources that are judged, kept and shown, by the operations on them, and what they do at run time.
 _STORED: dict[str, tuple[str, ...]] = {
-    "kept and shown; calls are not judged by policies, since callers are not authenticated": (
+    "invocations from other accounts are judged by it; no calls of the account itself are, since callers are not "
+    "authenticated": (
         "AddPermission", "GetPolicy", "RemovePermission",
     ),
     "kept for asynchronous invocation": (

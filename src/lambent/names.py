@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -119,11 +120,12 @@ def parse_layer(text: str, *, account: str, region: str) -> LayerName:
 
 
 def parse_function(text: str, qualifier: str | None = None, *, account: str, region: str,
-                   action: str = "InvokeFunction") -> FunctionName:
+                   action: str = "InvokeFunction",
+                   shared: Callable[[FunctionName], bool] | None = None) -> FunctionName:
     """The function that `text` (percent-decoded) and `qualifier` mean for a caller of this account and region.
 
     Raises ApiError: 400 ValidationException for text that is no name, 400 InvalidParameterValueException when two
-    qualifiers disagree, 404 for another region, 403 for another account.
+    qualifiers disagree, 404 for another region, 403 for another account, unless `shared` says that it lets this one in.
     """
     form = _FORMS.fullmatch(text) if len(text) <= MAX_LENGTHS["NamespacedFunctionName"] else None
     if form is None:
@@ -137,10 +139,10 @@ def parse_function(text: str, qualifier: str | None = None, *, account: str, reg
         )
     if form["region"] is not None and form["region"] != region:
         raise not_found(f"Functions from '{form['region']}' are not reachable in this region ('{region}')")
-    named = FunctionName(account, region, form["name"], inner if inner is not None else qualifier)
-    if form["account"] is not None and form["account"] != account:
-        arn = function_arn(form["account"], region, form["name"])
-        raise not_allowed(account, action, arn)
+    owner = form["account"] or account
+    named = FunctionName(owner, region, form["name"], inner if inner is not None else qualifier)
+    if owner != account and (shared is None or not shared(named)):
+        raise not_allowed(account, action, named.arn)
     return named
 
 

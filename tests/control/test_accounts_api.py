@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from control_plane import ARN, function, refused, running
+from control_plane import ARN, function, refused, running, settled
+
+from lambent.callers import Caller
+from lambent.errors import ApiError
 
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:q"
 
@@ -53,6 +56,51 @@ async def test_each_account_and_region_reserves_from_its_own(tmp_path: Path) -> 
                 other.close()
 
         await plane.drive(script)
+
+
+async def test_policy_lets_another_account_invoke_what_it_names(tmp_path: Path) -> None:
+    other = Caller("111111111111", "us-east-1")
+    async with running(tmp_path) as plane:
+
+        def invoked(qualifier: str | None) -> str:
+            """The ARN that an invocation from the other account leads to, or the error's code."""
+            try:
+                return plane.store.functions.route(ARN + "f", qualifier, other).invoked_arn.removeprefix(ARN)
+            except ApiError as error:
+                return error.code
+
+        def prepare(client: Any) -> None:
+            client.create_function(**function())
+            settled(client)
+            client.publish_version(FunctionName="f")
+            client.get_waiter("published_version_active").wait(
+                FunctionName="f", Qualifier="1", WaiterConfig={"Delay": 0.01, "MaxAttempts": 500})
+            client.create_alias(FunctionName="f", Name="live", FunctionVersion="1")
+
+        async def change(operation: str, **params: Any) -> None:
+            await plane.drive(lambda client: getattr(client, operation)(FunctionName="f", StatementId="s", **params))
+
+        await plane.drive(prepare)
+        denied = ["AccessDeniedException"] * 3
+        assert [invoked(None), invoked("1"), invoked("live")] == denied
+        for principal in ("*", "111111111111", "arn:aws:iam::111111111111:role/r"):
+            for action in ("lambda:InvokeFunction", "lambda:*"):
+                await change("add_permission", Action=action, Principal=principal)
+                assert [invoked(None), invoked("1"), invoked("live")] == ["f", *denied[1:]]
+                await change("remove_permission")
+                assert invoked(None) == denied[0]
+        await change("add_permission", Action="lambda:InvokeFunction", Principal="111111111111", Qualifier="live")
+        assert [invoked(None), invoked("1"), invoked("live")] == [*denied[1:], "f:live"]
+        await plane.drive(lambda client: client.delete_alias(FunctionName="f", Name="live"))
+        assert invoked("live") == denied[0]
+        for more in ({"Principal": "222222222222"}, {"Principal": "s3.amazonaws.com"},
+                     {"Principal": "*", "PrincipalOrgID": "o-abcdefghij"},
+                     {"Principal": "*", "Action": "lambda:GetFunction"},
+                     {"Principal": "*", "Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": "NONE"}):
+            await change("add_permission", **{"Action": "lambda:InvokeFunction", **more})
+            assert invoked(None) == denied[0]
+            await change("remove_permission")
+        assert plane.store.functions.route(ARN + "f").invoked_arn == ARN + "f"
 
 
 async def test_names_of_other_regions_and_accounts_are_refused(tmp_path: Path) -> None:

@@ -69,5 +69,12 @@ def test_each_caller_invokes_a_function_of_its_own(server: Server) -> None:
         groups = logs.describe_log_groups()["logGroups"]
         assert [group["logGroupName"] for group in groups] == ["/aws/lambda/place"]
         assert f":{region}:{account}:" in groups[0]["arn"]
+        # Another account is let in by the function's policy, and runs it where it is.
+        outside = client(server, "lambda", "222222222222", region)
+        with pytest.raises(ClientError, match="AccessDenied"):
+            outside.invoke(FunctionName=arn)
+        functions.add_permission(FunctionName="place", StatementId="s", Action="lambda:InvokeFunction",
+                                 Principal="222222222222")  # fmt: skip
+        assert json.loads(outside.invoke(FunctionName=arn, Payload=event)["Payload"].read()) == said
     assert server.functions.list_functions()["Functions"] == []
     assert server.logs.describe_log_groups()["logGroups"] == []

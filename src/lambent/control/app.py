@@ -13,6 +13,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from lambent.callers import KEPT, Caller, Callers, service_of, session_of
@@ -24,6 +25,7 @@ from lambent.control.capacity import Capacity
 from lambent.control.code import PREFIX, CodeLinks
 from lambent.control.collector import Collector
 from lambent.control.context import LOGS, OPERATIONS, Answer, Context, Handler, not_served
+from lambent.control.function_policies import may_invoke
 from lambent.control.inactivity import Inactivity
 from lambent.control.live_tail import LiveTails
 from lambent.control.operations import concurrency
@@ -76,6 +78,7 @@ class ControlPlane:
         self._context.provisioning.restore()
         self._store.functions.watch(self._refresh_provisioning)
         self._inactivity.start()
+        self._store.functions.when_another_account_calls(partial(may_invoke, self._store.documents))
 
     def _refresh_provisioning(self, arn: str, version: str, serving: FunctionVersion | None) -> None:
         _, _, _, region, account, _, name = arn.split(":")

@@ -113,7 +113,8 @@ class Route(NamedTuple):
 class FunctionTable:
     """Every function by (account, region, name). Holds in `references` what their versions need."""
 
-    __slots__ = ("_default", "_functions", "_inactive_called", "_names", "_references", "_routes", "_watchers")
+    __slots__ = ("_default", "_functions", "_inactive_called", "_names", "_references", "_routes", "_shared",
+                 "_watchers")  # fmt: skip
 
     def __init__(self, account: str, region: str, references: References | None = None) -> None:
         self._references = references if references is not None else References()
@@ -123,6 +124,7 @@ class FunctionTable:
         self._routes: dict[tuple[str, str | None, Caller | None], Route] = {}
         self._watchers: list[Watcher] = []
         self._inactive_called: Callable[[Key, str], None] = lambda _key, _version: None
+        self._shared: Callable[[FunctionName, str], bool] = lambda _named, _account: False
 
     def __len__(self) -> int:
         return len(self._functions)
@@ -152,7 +154,8 @@ class FunctionTable:
         route = self._routes.get((raw_name, qualifier, caller))
         if route is None:
             account, region = caller or self._default
-            named = parse_function(unquote(raw_name), qualifier, account=account, region=region)
+            named = parse_function(unquote(raw_name), qualifier, account=account, region=region,
+                                   shared=lambda named: self._shared(named, account))  # fmt: skip
             route = self._route(named)
             if len(self._routes) >= ROUTES_KEPT:
                 self._routes.clear()
@@ -182,6 +185,11 @@ class FunctionTable:
             # In the model's words for this error: nothing else of it was recorded.
             raise ApiError("ResourceNotReadyException", "The function is inactive and its VPC connection is no longer "
                            "available. Wait for the VPC connection to reestablish and try again.")  # fmt: skip
+
+    def when_another_account_calls(self, callback: Callable[[FunctionName, str], bool]) -> None:
+        """Ask `callback(named, account)` whether a caller of this account may invoke another one's function. An answer
+        counts until a function is saved again, as it is with its policy."""
+        self._shared = callback
 
     def when_inactive_is_called(self, callback: Callable[[Key, str], None]) -> None:
         """Call `callback(key, version)` when somebody asks for a version in the state Inactive."""

@@ -1,8 +1,8 @@
 """Resource policies of functions: AddPermission, RemovePermission, GetPolicy.
 
-One policy per function, version and alias. They are kept and shown; calls are not judged by them, since callers are
-not authenticated. A change of the policy changes the RevisionId of what it hangs on, and that is the policy's
-RevisionId too (recorded). Facts: fact sheet 14.1.
+One policy per function, version and alias. Invocations from other accounts are judged by them, those of the same
+account are not, since callers are not authenticated (`control/function_policies.py`). A change of the policy changes
+the RevisionId of what it hangs on, and that is the policy's RevisionId too (recorded). Facts: fact sheet 14.1.
 """
 
 from __future__ import annotations
