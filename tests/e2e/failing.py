@@ -52,7 +52,7 @@ def api(method, path, body=None, headers={}):
     answer = json.loads(reply.read())
     return [reply.status, answer.get("errorType")]
 
-def work(event):
+def work(event, request_id):
     do = event["do"]
     end(do)
     if do == "raise":
@@ -60,7 +60,7 @@ def work(event):
     if do == "large":
         return "x" * (6 * 1024 * 1024 + 99)
     if do == "call":
-        return api(event["method"], event["path"], event.get("body"))
+        return api(event["method"], event["path"].replace("ID", request_id), event.get("body"))
     if do == "tell":
         return {"boot": BOOT, "boots": BOOTS, "stream": os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]}
     return "ok"
@@ -74,7 +74,7 @@ if deeds.FAILS == "error":
     import absent_from_here
 
 def handler(event, context):
-    return deeds.work(event)
+    return deeds.work(event, context.aws_request_id)
 """
 #: The same for AWS's client, which asks for work by a call of its own.
 CLIENT_APP = """
@@ -117,13 +117,14 @@ if deeds.FAILS == "error":
 while True:
     status, headers, payload = call("GET", "invocation/next")
     event = json.loads(payload)
-    path = "invocation/%s/" % headers["Lambda-Runtime-Aws-Request-Id"]
+    request_id = headers["Lambda-Runtime-Aws-Request-Id"]
+    path = "invocation/%s/" % request_id
     if event["do"] == "break off":
         break_off(path + "response")
         continue
     mode = {{"Lambda-Runtime-Function-Response-Mode": "sideways"}} if event["do"] == "odd mode" else {{}}
     try:
-        result = deeds.work(event)
+        result = deeds.work(event, request_id)
     except Exception as error:
         call("POST", path + "error", json.dumps({{"errorType": type(error).__name__, "errorMessage": str(error)}}))
     else:
@@ -152,11 +153,11 @@ const api = (method, path, body) => new Promise((resolve, reject) => {
     reply.on('end', () => resolve([reply.statusCode, JSON.parse(text).errorType]));
   }).on('error', reject).end(body);
 });
-const work = async (event) => {
+const work = async (event, id) => {
   end(event.do);
   if (event.do === 'raise') throw Object.assign(new Error('boom'), { name: 'ValueError' });
   if (event.do === 'large') return 'x'.repeat(6 * 1024 * 1024 + 99);
-  if (event.do === 'call') return api(event.method, event.path, event.body);
+  if (event.do === 'call') return api(event.method, event.path.replace('ID', id), event.body);
   if (event.do === 'tell') return { boot: BOOT, boots: BOOTS, stream: process.env.AWS_LAMBDA_LOG_STREAM_NAME };
   return 'ok';
 };
@@ -164,9 +165,9 @@ if (BOOTS.length <= Number(process.env.BAD_INITS ?? 0)) {
   if (process.env.INIT_FAILS === 'error') require('absent-from-here');
   end(process.env.INIT_FAILS);
 }
-exports.handler = work;
-exports.after = awslambda.streamifyResponse(async (event, stream) => {
-  stream.end(JSON.stringify(await work(event)));
+exports.handler = (event, context) => work(event, context.awsRequestId);
+exports.after = awslambda.streamifyResponse(async (event, stream, context) => {
+  stream.end(JSON.stringify(await work(event, context.awsRequestId)));
   await require('node:stream/promises').finished(stream);
   end(event.after);
 });

@@ -56,6 +56,7 @@ def extension(how: str, times: int, do: str = "work", **more: Any) -> Scene:
     return Scene({"do": do}, {"EXTENSION_FAILS": how, "BAD_EXTENSIONS": str(times)}, **more)
 
 
+TWICE = {"do": "call", "method": "POST", "path": "invocation/ID/response", "body": '"ok"'}
 SCENES = {
     "the handler raises": Scene({"do": "raise"}),
     "the response is too large": Scene({"do": "large"}),
@@ -67,6 +68,8 @@ SCENES = {
     "segmentation fault while it works": Scene({"do": "crash"}),
     "out of memory while it works": Scene({"do": "hoard"}),
     "the timeout passes while it works": Scene({"do": "sleep"}, timeout=2),
+    "the function posts a response itself, and that of the runtime is refused": Scene(TWICE),
+    "the function posts a response itself, and the runtime ends because its own is refused": Scene(TWICE),
     "exit after the response, before Next": Scene({"do": "work", "after": "exit 0"}),
     "the timeout passes after the response, the runtime does not ask for more":
         Scene({"do": "work", "after": "sleep"}, timeout=2),
@@ -108,7 +111,7 @@ Plays = dict[Case, Future[tuple[Seen, Seen]]]
 def play(server: Server, programs: Programs, situation: str, way: str) -> tuple[Seen, Seen]:
     """The row with the log in Text, and with the log in JSON, which holds the platform's events."""
     scene = SCENES[situation]
-    name = re.sub(r"\W+", "-", situation)[:40] + "-" + way
+    name = f"row-{list(ROWS).index(situation)}-{way}"
     more: dict[str, Any] = {"Environment": {"Variables": scene.variables}}
     if ROWS[situation].extensions:
         more["Layers"] = [layer(server, name, {"extensions/a": scene.extension})]
