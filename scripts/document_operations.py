@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import lambent.control.app  # fills the registries
-from lambent.control.context import OPERATIONS
+from lambent.control import live_tail
+from lambent.control.context import LOGS, OPERATIONS
+from lambent.control.model import LOGS_OPERATIONS, SHAPES
 from lambent.control.model import OPERATIONS as MODELLED
-from lambent.control.model import SHAPES
 from lambent.control.rules import REFUSED
 from lambent.frontend import invoke, streaming
 
@@ -79,7 +80,15 @@ _SETTINGS: dict[str, tuple[str, str]] = {
                   "14 days (`--inactive-after-days`), the function is Inactive until it is called"),
 }
 
-_HEAD = """# Operations of the Lambda API
+#: Of CloudWatch Logs, what differs from AWS.
+_LOGS: dict[str, str] = {
+    "CreateLogGroup": "KMS keys, deletion protection and other classes than STANDARD are refused",
+    "PutLogEvents": "the sequence token is not looked at, as on AWS",
+    live_tail.OPERATION: "SDKs put `stream-` before the server's name, unless AWS_DISABLE_HOST_PREFIX_INJECTION is "
+                         "true, as in the exports of `lambent env`",
+}  # fmt: skip
+
+_HEAD = """# Operations of the Lambda API and of CloudWatch Logs
 
 **works**: as AWS does it. **stored**: validated, kept and returned; the note says what it does at run time.
 **refused**: one clear error (501 NotImplementedException), nothing is changed.
@@ -111,7 +120,15 @@ def page() -> str:
     for name in sorted(members):
         word, note = _SETTINGS.get(name, ("refused", ""))
         text += f"| {name} | refused | |\n" if name in REFUSED else f"| {name} | {word} | {note} |\n"
-    return text
+    return text + logs_section()
+
+
+def logs_section() -> str:
+    served = {*LOGS, live_tail.OPERATION}
+    assert served == set(LOGS_OPERATIONS) and _LOGS.keys() <= served, served ^ set(LOGS_OPERATIONS)
+    text = "\n## CloudWatch Logs\n\nThese work; its other operations are unknown here (UnknownOperationException).\n"
+    text += "\n| operation | note |\n| --- | --- |\n"
+    return text + "".join(f"| {name} | {_LOGS.get(name, '')} |\n" for name in sorted(served))
 
 
 def main(arguments: list[str]) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 from lambent.callers import KEPT, Caller, Callers, service_of, session_of
 from lambent.clock import Clock
-from lambent.control import operations, query, routes, validate
+from lambent.control import live_tail, operations, query, routes, validate
 from lambent.control.activation import Activation, Preparer
 from lambent.control.answers import Answers, report
 from lambent.control.capacity import Capacity
@@ -27,7 +27,6 @@ from lambent.control.collector import Collector
 from lambent.control.context import LOGS, OPERATIONS, Answer, Context, Handler, not_served
 from lambent.control.function_policies import may_invoke
 from lambent.control.inactivity import Inactivity
-from lambent.control.live_tail import LiveTails
 from lambent.control.operations import concurrency
 from lambent.control.provisioning import Provisioning
 from lambent.control.s3_source import S3Source
@@ -68,7 +67,7 @@ class ControlPlane:
         self._answers = Answers(clock)
         self._contexts: dict[Caller, Context] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._live_tails = LiveTails()
+        self._live_tails = live_tail.LiveTails()
 
     async def start(self) -> None:
         """Drop code that no function names, and take up activations that an earlier server left."""
@@ -150,7 +149,7 @@ class ControlPlane:
                                      target.rpartition(".")[2])  # fmt: skip
             if request.oversize:
                 raise ApiError("RequestEntityTooLargeException", "The request is too large")
-            if name == "StartLiveTail":  # the only one whose answer is a stream
+            if name == live_tail.OPERATION:  # the only one whose answer is a stream
                 self._live_tails.start(request, self._context_of(request), validate.decode_logs(name, request.body))
                 return
             handler = LOGS.get(name)

@@ -21,6 +21,7 @@ from lambent.http1 import Request
 from lambent.telemetry.logs import LogStore, NoSuchGroup
 from lambent.telemetry.pattern import Match, compile_pattern
 
+OPERATION = "StartLiveTail"
 TICK_S = 1.0
 UPDATE_EVENTS = 500
 KEPT_EVENTS = 5000
