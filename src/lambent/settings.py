@@ -116,7 +116,7 @@ SETTINGS: tuple[Setting, ...] = (
             "days without use after which a function in a VPC becomes Inactive, as on AWS; 0: never", minimum=0),
     Setting("concurrency", int, 1000, "concurrent executions of each account, in each region", minimum=1),
     Setting("memory_mib", int, 0, "memory of all environments together; 0 takes 80 % of the host's", minimum=0),
-    Setting("blanks", int, 8, "most sandboxes to keep ready with a waiting runtime, before functions need them", minimum=0),
+    Setting("blanks", int, 8, "most sandboxes kept ready with a waiting runtime, before functions need them", minimum=0),
     Setting("drain_s", float, 5.0, "seconds that running invocations get when the server stops", minimum=0),
     Setting("stream_bandwidth", str, "aws",
             "rate of a streamed response: as on AWS (6 MiB at full speed, then 2 MiB/s), or unlimited",

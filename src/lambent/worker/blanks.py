@@ -15,7 +15,7 @@ from typing import Any
 from lambent import limits
 from lambent.clock import Clock
 from lambent.core import blanks as machine
-from lambent.core.model import FunctionVersion
+from lambent.core.model import ExitStatus, FunctionVersion
 from lambent.runtimes.prepared import BlankKind, PreparedRuntime, blank_kind
 from lambent.sandbox.base import Places, ProcessSpec, Sandbox, SandboxBackend, SandboxError, SandboxSpec
 
@@ -23,16 +23,24 @@ from lambent.sandbox.base import Places, ProcessSpec, Sandbox, SandboxBackend, S
 class _Blank:
     """One sandbox from before it is made until it is handed out or ended."""
 
-    __slots__ = ("ended", "number", "on_death", "sandbox")
+    __slots__ = ("ended", "number", "on_death", "owner", "sandbox")
 
     def __init__(self, number: int, on_death: Callable[[], None]) -> None:
         self.number = number
         self.sandbox: Sandbox | None = None
         self.ended = False
-        self.on_death = on_death  #: who is told that the sandbox died: we, then whoever has it
+        self.on_death = on_death  #: told when sandbox or runtime ends, as long as it is a blank
+        self.owner: Callable[[str], None] | None = None  #: told when the sandbox dies, from then on
 
-    def died(self, _: object = None) -> None:
-        self.on_death()
+    def sandbox_died(self, reason: str) -> None:
+        if self.owner is not None:
+            self.owner(reason)
+        else:
+            self.on_death()
+
+    def runtime_ended(self, _: ExitStatus) -> None:
+        if self.owner is None:  # else `run` finds it dead, and starts another
+            self.on_death()
 
 
 class Blanks:
@@ -68,14 +76,18 @@ class Blanks:
         blank, self._handed = self._handed, None
         if blank is None or blank.sandbox is None:
             return None
-        blank.on_death = lambda: on_death("process 1 of the sandbox ended")
+        died: list[bool] = []
+        blank.on_death = lambda: died.append(True)
         try:
             await self._backend.furnish(blank.sandbox, spec)
+            if died:
+                raise SandboxError(f"sandbox {blank.sandbox.id} has ended")
         except SandboxError as error:
             print(f"lambent: a blank cannot be used: {error}", file=sys.stderr, flush=True)
             blank.on_death = _nothing
             await blank.sandbox.destroy("it could not be furnished")
             return None
+        blank.owner = on_death
         return blank.sandbox
 
     def measured(self, used_bytes: int) -> None:
@@ -132,13 +144,13 @@ class Blanks:
         blank.on_death = lambda: self._lost(blank)
         try:
             spec = _spec(f"{self._run}-blank-{blank.number}", kind.runtime, kind.network)
-            sandbox = await self._backend.create(spec, blank.died)
+            sandbox = await self._backend.create(spec, blank.sandbox_died)
             if blank.ended:
                 await sandbox.destroy("not needed")
                 return
             blank.sandbox = sandbox
             environment = kind.environment(sandbox.places) | {"AWS_LAMBDA_RUNTIME_API": sandbox.api_address}
-            await sandbox.park(ProcessSpec(kind.argv, environment, "/"), lambda _: blank.died())
+            await sandbox.park(ProcessSpec(kind.argv, environment, "/"), blank.runtime_ended)
         except Exception as error:
             if not isinstance(error, (SandboxError, OSError)):
                 traceback.print_exception(error)

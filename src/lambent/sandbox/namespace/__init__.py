@@ -148,6 +148,8 @@ class NamespaceBackend:
 
     async def furnish(self, sandbox: Sandbox, spec: SandboxSpec) -> None:
         assert isinstance(sandbox, NamespaceSandbox)
+        if sandbox.first.has_ended():
+            raise SandboxError(f"sandbox {sandbox.id} has ended")
         group, holdings = sandbox.holdings.group, sandbox.holdings
         fds = []
         try:

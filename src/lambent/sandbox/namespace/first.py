@@ -145,6 +145,12 @@ class FirstProcess:
         else:
             self._finish()
 
+    def has_ended(self) -> bool:
+        """Asked of the kernel: whether it is dead, also when the event loop has not heard of it yet."""
+        if self.gone or not self.pid:
+            return True
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def pids(self) -> tuple[int, ...]:
         """Host pids of the guests that were asked for and are not known to have ended."""
         return tuple(started.pid for started in self._started.values() if started.pid)

@@ -58,10 +58,12 @@ class _Parked:
 
     def give(self, spec: ProcessSpec, on_exit: Callable[[ExitStatus], None]) -> bool:
         """Let it go on as this process. False: it cannot; what it has is closed, and its end says nothing any more."""
+        row = proctable.read(self.pid)
+        ended = row is None or row.state in "ZX"
         order = b"\0".join(os.fsencode(f"{name}={value}") for name, value in spec.environment.items())
         try:
             os.set_blocking(self._orders, False)
-            given = os.write(self._orders, order) == len(order)
+            given = not ended and os.write(self._orders, order) == len(order)
         except OSError:  # it has ended, or would read too late
             given = False
         if not given:

@@ -51,12 +51,12 @@ def has_path_files(folder: str) -> bool:
 def warm_up(bootstrap: "Any") -> None:
     """While nobody waits: the compiler, the folders of the standard library and the way of a call are used once, which
     takes a millisecond off the function's start."""
-    try:
-        import lambent_warm_up  # type: ignore[import-not-found]  # noqa: F401  # there is no such module
-    except ImportError:
-        pass
+    import contextlib
+
+    with contextlib.suppress(ImportError):  # there is no such module, and so every folder is looked at
+        import lambent_warm_up  # type: ignore[import-not-found]  # noqa: F401
     code = compile("def handler(event, context):\n    return {'a': f'{event}'}\n", "<warm-up>", "exec")
-    names: "dict[str, Any]" = {}
+    names: dict[str, Any] = {}
     exec(code, names)
     bootstrap.to_json(names["handler"](bootstrap.json.loads('{"a": [1, "b", null]}'), None))
 
