@@ -254,3 +254,23 @@ def test_server_ends_when_pytest_is_killed(project: pytest.Pytester) -> None:
     readable, _, _ = select.select([server], [], [], 30)
     os.close(server)
     assert readable, "the server outlived pytest"
+
+
+def test_ctrl_c_ends_everything_without_noise(project: pytest.Pytester) -> None:
+    project.makepyfile("""
+        import os, signal
+
+        def test_interrupted(lambent, f):
+            f.invoke()
+            with open("pid", "w") as file:
+                file.write(str(lambent._client().health()["pid"]))
+            os.killpg(0, signal.SIGINT)
+            signal.pause()
+    """)
+    process = project.popen([sys.executable, "-m", "pytest", "-q"], stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT,
+                            start_new_session=True)  # fmt: skip
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED
+    assert b"KeyboardInterrupt" in out and b"Unreachable" not in out and b"ServerFailed" not in out, out.decode()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((project.path / "pid").read_text()), 0)

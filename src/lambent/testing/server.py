@@ -24,8 +24,10 @@ class Server:
         self._stderr = data_dir.with_name(data_dir.name + ".stderr")
         argv = ["--port", "0", *flags, "--data-dir", str(data_dir)]
         with open(self._stderr, "wb") as stderr:
-            self._process = subprocess.Popen([sys.executable, "-m", "lambent.testing.served", *argv],
-                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)  # fmt: skip
+            # A session of its own: Ctrl-C is for pytest, which still tidies up with it.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "lambent.testing.served", *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=stderr, start_new_session=True)  # fmt: skip
         line = self._first_line()
         if " ready at http://" not in line:
             self._end()
