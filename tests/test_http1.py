@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lambent.http1 import Connection, Request, render
-from lambent.http1_parse import MAX_HEAD_BYTES, MAX_HEADERS, Budget
+from lambent.http1_parse import MAX_HEAD_BYTES, MAX_HEADERS, PACE_SAVED_S, PACE_SHARE, Budget, Pace
 
 LIMIT = 1000
 
@@ -420,6 +420,7 @@ class Recorder(asyncio.Transport):
         super().__init__()
         self.writes: list[bytes] = []
         self.closing = False
+        self.reading = True
 
     def write(self, data: Any) -> None:
         self.writes.append(bytes(data))
@@ -434,19 +435,20 @@ class Recorder(asyncio.Transport):
         return self.closing
 
     def pause_reading(self) -> None:
-        """Whoever calls `data_received` decides."""
+        """Noted only: whoever calls `data_received` decides."""
+        self.reading = False
 
     def resume_reading(self) -> None:
-        """Likewise."""
+        self.reading = True
 
 
 class Ends:
     """A connection whose requests gather in `requests`; those to /first get an answer that may wait."""
 
-    def __init__(self, limit: int = 1024) -> None:
+    def __init__(self, limit: int = 1024, share: Pace | None = None) -> None:
         self.requests: list[Request] = []
         self.transport = Recorder()
-        self.connection = Connection(self._on_request, asyncio.get_running_loop(), limit)
+        self.connection = Connection(self._on_request, asyncio.get_running_loop(), limit, share=share)
         self.connection.connection_made(self.transport)
 
     def _on_request(self, request: Request) -> None:
@@ -535,3 +537,38 @@ async def test_body_in_tiny_chunks_is_read_in_many_turns_of_the_loop() -> None:
         ends.requests[request].respond_raw(b"ok ")
         await asyncio.sleep(0)
     assert b"".join(ends.transport.writes).startswith(b"ok ok HTTP/1.1 400 ")
+
+
+def test_a_share_of_time_is_saved_up_used_and_waited_for() -> None:
+    now = [100.0]
+    pace = Pace(lambda: now[0])
+
+    def work(seconds: float) -> float:
+        begun = pace.begin()
+        now[0] += seconds
+        return pace.rest(begun)
+
+    assert work(PACE_SAVED_S / 2) == 0.0
+    assert work(PACE_SAVED_S) == pytest.approx(PACE_SAVED_S / 2 / PACE_SHARE)
+    now[0] += PACE_SAVED_S / 2 / PACE_SHARE
+    assert work(0.001) > 0.0
+    now[0] += 1000.0
+    assert work(PACE_SAVED_S) == pytest.approx(0.0)
+    assert work(0.001) == pytest.approx(0.001 / PACE_SHARE)
+
+
+async def test_who_has_used_up_its_share_is_read_no_further_until_it_has_some_again() -> None:
+    """Two connections with one share: neither the rest of what came nor anything new is read meanwhile."""
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    ends, other = Ends(10_000, pace), Ends(10_000, pace)
+    pace.rest(-PACE_SAVED_S)  # all that was saved up has gone
+    now[0] += 1e-9
+    ends.connection.data_received(b"POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 5000)
+    other.connection.data_received(SECOND)
+    assert [request.path for request in other.requests] == ["/second"]
+    assert (ends.transport.reading, ends.requests) == (False, [])
+    await until(lambda: ends.transport.reading)
+    ends.connection.data_received(b"0\r\n\r\n")
+    await until(lambda: bool(ends.requests))
+    assert ends.requests[0].body == b"x" * 5000

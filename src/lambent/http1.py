@@ -17,7 +17,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from lambent.http1_parse import BodySink, Budget, Reader
+from lambent.http1_parse import BodySink, Budget, Pace, Reader
 
 #: A request that was not complete this long after its first byte is given up (slow-loris), and so is a peer that has
 #: read nothing of an answer for this long.
@@ -221,21 +221,23 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_bodiless", "_budget", "_chunked", "_clogged", "_continue_due", "_current", "_ended", "_failure", "_held",
         "_held_back", "_loop", "_next_turn", "_on_close", "_on_request", "_parsing", "_paused", "_reader", "_refuse",
-        "_rest", "_stall", "_streamed", "_streaming", "_timeout_s", "_timer", "_transport", "_unread_bytes", "_waiting",
-        "closed", "local", "peer",
+        "_rest", "_resting", "_share", "_stall", "_streamed", "_streaming", "_timeout_s", "_timer", "_transport",
+        "_unread_bytes", "_waiting", "closed", "local", "peer",
     )  # fmt: skip
 
     def __init__(self, on_request: Handler, loop: asyncio.AbstractEventLoop, body_limit: int,
                  on_close: Callable[[Connection], None] | None = None,
                  refuse: Callable[[Connection], str | None] | None = None,
                  timeout_s: float | None = REQUEST_TIMEOUT_S, budget: Budget | None = None,
-                 streamed: Streamed | None = None) -> None:
+                 streamed: Streamed | None = None, share: Pace | None = None) -> None:
         self._on_request = on_request
         self._on_close = on_close
         self._refuse = refuse
         self._loop = loop
         self._timeout_s = timeout_s
         self._budget = budget
+        self._share = share
+        self._resting: asyncio.TimerHandle | None = None  #: nothing is read until then
         self._streamed = streamed
         self._reader = Reader(self._complete, self._fail, self._expected, body_limit, budget,
                               streamed.header if streamed is not None else None, self._unbuffered)
@@ -284,6 +286,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self._stop_timer()
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
         self.resume_writing()
         self._body_ends()
         self._reader.forget()
@@ -322,6 +327,7 @@ class Connection(asyncio.Protocol):
         if self._rest:
             self._rest += data
             return
+        begun = self._share.begin() if self._share is not None else 0.0
         self._parsing = True
         try:
             self._rest = self._reader.feed(data)
@@ -329,6 +335,8 @@ class Connection(asyncio.Protocol):
             self._parsing = False
             if self._held and self._current is None and not self.closed:
                 self._flush()
+        if self._share is not None and not (self.closed or self._ended):
+            self._rest_for(self._share.rest(begun))
         self._pace()
 
     # requests
@@ -567,9 +575,9 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return
         reader = self._reader
-        if self._rest and self._next_turn is None and not (self._waiting or self._clogged):
+        if self._rest and self._next_turn is None and not (self._waiting or self._clogged or self._resting):
             self._next_turn = self._loop.call_soon(self._read_rest)
-        paused = bool(self._clogged or self._waiting or self._failure or self._held_back or self._rest)
+        paused = bool(self._clogged or self._waiting or self._failure or self._held_back or self._rest or self._resting)
         if paused is not self._paused and not self._transport.is_closing():
             self._paused = paused
             if paused:
@@ -582,6 +590,14 @@ class Connection(asyncio.Protocol):
             self._stop_timer()
         elif self._timer is None and self._timeout_s is not None:
             self._timer = self._loop.call_later(self._timeout_s, reader.give_up, 408, "Request Timeout")
+
+    def _rest_for(self, seconds: float) -> None:
+        if seconds > 0 and self._resting is None:
+            self._resting = self._loop.call_later(seconds, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        self._pace()
 
     def _read_rest(self) -> None:
         self._next_turn = None

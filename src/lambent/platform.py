@@ -33,6 +33,7 @@ from lambent.frontend.url_requests import FunctionUrls
 from lambent.http1 import Connection
 from lambent.http1_parse import Budget
 from lambent.runtimes.preparation import Runtimes
+from lambent.sandbox import promptness
 from lambent.sandbox.base import SandboxBackend
 from lambent.sandbox.detect import choose_backend
 from lambent.settings import Settings, s3_keys
@@ -79,6 +80,7 @@ async def _serve(settings: Settings) -> int:
 async def start(settings: Settings, stack: AsyncExitStack) -> str:
     """Start every part and leave its end on the stack. Returns the base URL, once requests are answered."""
     loop = asyncio.get_running_loop()
+    promptness.ask()
     clock = Clock()
     server = Listener(loop)
     # The port first: a server that is already there is the most likely mistake, and nothing is to be undone yet.

@@ -196,3 +196,31 @@ def test_the_process_backend_ends_what_a_killed_server_left(tmp_path: Path) -> N
 
     asyncio.run(next_start())
     assert list((tmp_path / "work").iterdir()) == []
+
+
+PROMPT = """
+import ctypes, os, struct
+from lambent.sandbox import promptness
+
+def slice_ns():
+    answer = ctypes.create_string_buffer(56)
+    number = {"x86_64": 315, "aarch64": 275}[os.uname().machine]
+    assert ctypes.CDLL(None).syscall(number, 0, answer, 56, 0) == 0
+    return struct.unpack_from("<IIQiIQ", answer)[5]
+
+usual = slice_ns()
+assert promptness.ask()
+print(usual, slice_ns(), flush=True)
+if os.fork() == 0:
+    print(slice_ns(), flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_the_server_asks_for_the_processor_soon_and_nobody_inherits_it() -> None:
+    if tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) < (6, 12):
+        pytest.skip("needs Linux 6.12, which knows slices of tasks")
+    done = subprocess.run([sys.executable, "-c", PROMPT], capture_output=True, text=True, check=True)
+    usual, own, inherited = map(int, done.stdout.split())
+    assert own < usual == inherited

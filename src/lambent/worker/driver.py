@@ -44,7 +44,7 @@ from lambent.core.model import ExitStatus, FunctionVersion, InitType, Invocation
 from lambent.core.states import Phase, State
 from lambent.core.subscription import Api, Subscription
 from lambent.http1 import Connection
-from lambent.http1_parse import Budget
+from lambent.http1_parse import Budget, Pace
 from lambent.runtimeapi.app import BODY_LIMIT, RuntimeApi
 from lambent.runtimeapi.peer import holds_socket
 from lambent.runtimes.prepared import BootstrapMissing
@@ -88,6 +88,7 @@ class Driver:
         self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
         self._budget = Budget(API_BYTES)
+        self._share = Pace(parts.clock.monotonic)
         #: of the processes; a new one begins when all are killed, and what an earlier one still reports says nothing
         self._generation = 0
         self._processes: dict[str, Process] = {}
@@ -253,7 +254,8 @@ class Driver:
 
     def _connection(self) -> Connection:
         connection = Connection(self._api.on_request, self._loop, BODY_LIMIT, self._connections.discard,
-                                self._stranger, timeout_s=None, budget=self._budget, streamed=self._api.streamed)
+                                self._stranger, timeout_s=None, budget=self._budget, streamed=self._api.streamed,
+                                share=self._share)
         self._connections.add(connection)
         return connection
 
