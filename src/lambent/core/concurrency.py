@@ -2,7 +2,8 @@
 
 Each account has a pool of its own in each region. Reserved concurrency is a guarantee and a ceiling for a function.
 What provisioned environments may serve is set aside when they are allocated, so an invocation that one of them serves
-needs no lease. Facts: fact sheet, section 8.
+needs no lease. However short invocations are, a pool admits ten times its concurrency of them in a second. Facts: fact
+sheet, section 8.
 """
 
 from __future__ import annotations
@@ -13,7 +14,32 @@ from typing import Literal
 ThrottleReason = Literal[
     "ConcurrentInvocationLimitExceeded",
     "ReservedFunctionConcurrentInvocationLimitExceeded",
+    "FunctionInvocationRateLimitExceeded",
+    "ReservedFunctionInvocationRateLimitExceeded",
 ]
+
+#: Requests per second for each unit of concurrency.
+REQUESTS_PER_UNIT = 10
+
+
+class _Rate:
+    """A bucket that holds the requests of one second."""
+
+    __slots__ = ("_at", "_left")
+
+    def __init__(self) -> None:
+        self._left = float("inf")
+        self._at = 0.0
+
+    def admits(self, at: float, per_s: int) -> bool:
+        """Whether one more request may come; it is counted then."""
+        left = self._left + (at - self._at) * per_s
+        self._at = at
+        self._left = min(left, per_s)
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
 
 
 class Pools:
@@ -47,7 +73,8 @@ class Leases:
     """Concurrency of one account in one region. Functions are named by their unqualified ARN; reasons are those of the
     API."""
 
-    __slots__ = ("_held", "_reserved", "_set_aside", "_unreserved_held", "_unreserved_limit", "account_limit")
+    __slots__ = ("_held", "_rate", "_rates", "_reserved", "_set_aside", "_unreserved_held", "_unreserved_limit",
+                 "account_limit")  # fmt: skip
 
     def __init__(self, account_limit: int) -> None:
         self.account_limit = account_limit
@@ -58,20 +85,27 @@ class Leases:
         #: kept beside what they are sums of, because every invocation asks
         self._unreserved_held = 0
         self._unreserved_limit = account_limit
+        self._rate = _Rate()  #: of all functions without a reservation
+        self._rates: dict[str, _Rate] = {}  #: of those that have one
 
     @property
     def held(self) -> int:
         """Those of all functions together."""
         return sum(self._held.values())
 
-    def refusal(self, function_arn: str) -> ThrottleReason | None:
-        """Why no lease can be given now; None when one can."""
+    def refusal(self, function_arn: str, at: float) -> ThrottleReason | None:
+        """Why no lease can be given now; None when one can, and then the request is counted."""
         reserved = self._reserved.get(function_arn)
         if reserved is None:
-            full = self._unreserved_held >= self._unreserved_limit
-            return "ConcurrentInvocationLimitExceeded" if full else None
+            if self._unreserved_held >= self._unreserved_limit:
+                return "ConcurrentInvocationLimitExceeded"
+            admitted = self._rate.admits(at, self._unreserved_limit * REQUESTS_PER_UNIT)
+            return None if admitted else "FunctionInvocationRateLimitExceeded"
         left = reserved - self._set_aside.get(function_arn, 0) - self._held.get(function_arn, 0)
-        return "ReservedFunctionConcurrentInvocationLimitExceeded" if left <= 0 else None
+        if left <= 0:
+            return "ReservedFunctionConcurrentInvocationLimitExceeded"
+        admitted = self._rates[function_arn].admits(at, reserved * REQUESTS_PER_UNIT)
+        return None if admitted else "ReservedFunctionInvocationRateLimitExceeded"
 
     def take(self, function_arn: str) -> None:
         self._held[function_arn] = self._held.get(function_arn, 0) + 1
@@ -91,8 +125,10 @@ class Leases:
         """Reserve for a function, or with None give its share back to the account."""
         if concurrency is None:
             self._reserved.pop(function_arn, None)
+            self._rates.pop(function_arn, None)
         else:
             self._reserved[function_arn] = concurrency
+            self._rates.setdefault(function_arn, _Rate())
         self._count()
 
     def set_aside(self, function_arn: str, environments: int) -> None:

@@ -233,7 +233,7 @@ class Scheduler:
             return
         arn = invocation.function.function_arn
         leases = fleet.leases if fleet is not None else self.pools.of(arn)
-        reason = leases.refusal(arn)
+        reason = leases.refusal(arn, event.at)
         if reason is not None:
             self._effects.append(Refuse(invocation, reason))
         elif fleet is not None and fleet.idle:
