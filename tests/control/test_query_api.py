@@ -124,6 +124,39 @@ async def test_role_from_creation_to_deletion(tmp_path: Path) -> None:
         await plane.drive(script, "iam")
 
 
+async def test_lists_come_in_pages(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            names = [f"r{number:03}" for number in range(103)]
+            for name in names:
+                client.create_role(RoleName=name, AssumeRolePolicyDocument=TRUST)
+            first = client.list_roles()
+            assert (len(first["Roles"]), first["IsTruncated"]) == (100, True)
+            pages = client.get_paginator("list_roles").paginate(PaginationConfig={"PageSize": 40})
+            assert [[role["RoleName"] for role in page["Roles"]] for page in pages] == [
+                names[:40], names[40:80], names[80:]]  # fmt: skip
+            # What goes between two pages moves nothing.
+            client.delete_role(RoleName="r099")
+            rest = client.list_roles(Marker=first["Marker"])
+            assert [role["RoleName"] for role in rest["Roles"]] == names[100:] and not rest["IsTruncated"]
+            for number in range(3):
+                client.put_role_policy(RoleName="r000", PolicyName=f"p{number}", PolicyDocument=TRUST)
+                client.attach_role_policy(RoleName="r000", PolicyArn=f"arn:aws:iam::aws:policy/p{number}")
+                client.tag_role(RoleName="r000", Tags=[{"Key": f"k{number}", "Value": ""}])
+            for operation, member in (("list_role_policies", "PolicyNames"), ("list_role_tags", "Tags"),
+                                      ("list_attached_role_policies", "AttachedPolicies")):  # fmt: skip
+                page = getattr(client, operation)(RoleName="r000", MaxItems=2)
+                assert len(page[member]) == 2 and page["IsTruncated"]
+                rest = getattr(client, operation)(RoleName="r000", MaxItems=2, Marker=page["Marker"])
+                assert len(rest[member]) == 1 and not rest["IsTruncated"] and rest[member][0] not in page[member]
+            for wrong in ({"MaxItems": 0}, {"MaxItems": 1001}, {"Marker": "!"}):
+                assert refused(client.list_roles, **wrong)[:2] == ("ValidationError", 400)
+            assert refused(client.list_roles, MaxItems="many")[:2] == ("MalformedInput", 400)
+
+        await plane.drive(script, "iam")
+
+
 async def test_roles_and_policies_that_are_refused(tmp_path: Path) -> None:
     async with running(tmp_path) as plane:
 

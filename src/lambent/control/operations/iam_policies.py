@@ -9,6 +9,7 @@ from typing import Any
 
 from lambent.clock import rfc3339
 from lambent.control.context import Context
+from lambent.control.iam_pages import paged
 from lambent.control.operations.iam_roles import checked_name, checked_path, new_id, policy_text, tagged
 from lambent.control.query import Form, QueryError, Result, need, numbered, pairs, query_operation
 from lambent.store.documents import Document, Shelf
@@ -47,7 +48,7 @@ def list_policies(context: Context, form: Form) -> Result:
     policies = [_shown(context, policy) for _, policy in context.store.documents.all(shelf(context))]
     for policy in policies:
         policy.pop("Tags", None)
-    return {"Policies": policies, "IsTruncated": False}
+    return paged(form, "Policies", policies, lambda policy: str(policy["Arn"]))
 
 
 @query_operation("iam", "ListEntitiesForPolicy")
@@ -55,7 +56,7 @@ def list_entities_for_policy(context: Context, form: Form) -> Result:
     """Only roles: there are no users and groups here."""
     arn = find(context, form)["Arn"]
     roles = [{"RoleName": role["RoleName"], "RoleId": role["RoleId"]} for role in _attached(context, arn)]
-    return {"PolicyGroups": [], "PolicyUsers": [], "PolicyRoles": roles, "IsTruncated": False}
+    return {"PolicyGroups": [], "PolicyUsers": [], **paged(form, "PolicyRoles", roles, lambda role: role["RoleName"])}
 
 
 @query_operation("iam", "DeletePolicy")
@@ -89,7 +90,7 @@ async def untag_policy(context: Context, form: Form) -> Result:
 
 @query_operation("iam", "ListPolicyTags")
 def list_policy_tags(context: Context, form: Form) -> Result:
-    return {"Tags": find(context, form)["Tags"], "IsTruncated": False}
+    return paged(form, "Tags", find(context, form)["Tags"], lambda tag: str(tag["Key"]))
 
 
 def shelf(context: Context) -> Shelf:

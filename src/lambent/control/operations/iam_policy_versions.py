@@ -8,12 +8,15 @@ from urllib.parse import quote
 
 from lambent.clock import rfc3339
 from lambent.control.context import Context
+from lambent.control.iam_pages import paged
 from lambent.control.operations.iam_policies import change, find, versions
 from lambent.control.operations.iam_roles import policy_text
 from lambent.control.query import Form, QueryError, Result, need, query_operation
 from lambent.store.documents import Document
 
 MAX_VERSIONS = 5
+#: Above every number: lists begin with the newest.
+_LAST = 10**12
 
 
 @query_operation("iam", "CreatePolicyVersion")
@@ -45,7 +48,8 @@ def get_policy_version(context: Context, form: Form) -> Result:
 @query_operation("iam", "ListPolicyVersions")
 def list_policy_versions(context: Context, form: Form) -> Result:
     policy = find(context, form)
-    return {"Versions": [_shown(policy, version) for version in reversed(versions(policy))], "IsTruncated": False}
+    shown = [_shown(policy, version) for version in versions(policy)]
+    return paged(form, "Versions", shown, lambda version: f"{_LAST - int(version['VersionId'][1:]):012}")
 
 
 @query_operation("iam", "SetDefaultPolicyVersion")

@@ -18,6 +18,7 @@ import msgspec
 
 from lambent.clock import rfc3339
 from lambent.control.context import Context
+from lambent.control.iam_pages import paged
 from lambent.control.query import Form, QueryError, Result, need, numbered, pairs, query_operation
 from lambent.store.documents import Document, Shelf
 from lambent.store.writer import Change
@@ -61,7 +62,7 @@ def list_roles(context: Context, form: Form) -> Result:
     for role in roles:
         for member in ("PermissionsBoundary", "Tags"):  # only GetRole has these (API reference)
             role.pop(member, None)
-    return {"Roles": roles, "IsTruncated": False}
+    return paged(form, "Roles", roles, _name_of)
 
 
 @query_operation("iam", "DeleteRole")
@@ -144,7 +145,7 @@ async def delete_role_policy(context: Context, form: Form) -> Result:
 
 @query_operation("iam", "ListRolePolicies")
 def list_role_policies(context: Context, form: Form) -> Result:
-    return {"PolicyNames": sorted(_find(context, form)["Policies"]), "IsTruncated": False}
+    return paged(form, "PolicyNames", _find(context, form)["Policies"], str)
 
 
 @query_operation("iam", "AttachRolePolicy")
@@ -177,9 +178,8 @@ async def detach_role_policy(context: Context, form: Form) -> Result:
 
 @query_operation("iam", "ListAttachedRolePolicies")
 def list_attached_role_policies(context: Context, form: Form) -> Result:
-    attached = _find(context, form)["Attached"]
-    return {"AttachedPolicies": [{"PolicyName": arn.rpartition("/")[2], "PolicyArn": arn} for arn in attached],
-            "IsTruncated": False}  # fmt: skip
+    attached = [{"PolicyName": arn.rpartition("/")[2], "PolicyArn": arn} for arn in _find(context, form)["Attached"]]
+    return paged(form, "AttachedPolicies", attached, lambda policy: policy["PolicyArn"])
 
 
 @query_operation("iam", "ListInstanceProfilesForRole")
@@ -204,7 +204,7 @@ async def untag_role(context: Context, form: Form) -> Result:
 
 @query_operation("iam", "ListRoleTags")
 def list_role_tags(context: Context, form: Form) -> Result:
-    return {"Tags": _find(context, form)["Tags"], "IsTruncated": False}
+    return paged(form, "Tags", _find(context, form)["Tags"], lambda tag: str(tag["Key"]))
 
 
 def checked_name(name: str, member: str) -> str:
@@ -243,6 +243,10 @@ def tagged(before: list[dict[str, str]], added: list[dict[str, str]]) -> list[di
 
 def new_id(kind: str) -> str:
     return kind + "".join(secrets.choice(_ALPHABET) for _ in range(17))
+
+
+def _name_of(role: Document) -> str:
+    return str(role["RoleName"])
 
 
 def role_of(context: Context, arn: str) -> Document | None:
