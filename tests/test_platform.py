@@ -13,7 +13,8 @@ from typing import Any, cast
 import pytest
 
 from lambent.http1 import Request
-from lambent.platform import Listener, make_token, memory_budget, memory_marks, said_at_start
+from lambent.platform import Listener, make_token, said_at_start
+from lambent.sandbox.capacity import memory_budget, memory_marks
 
 GET = b"GET /at-once HTTP/1.1\r\nHost: x\r\n\r\n"
 WAIT = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"

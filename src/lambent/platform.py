@@ -35,6 +35,7 @@ from lambent.http1_parse import Budget
 from lambent.runtimes.preparation import Runtimes
 from lambent.sandbox import promptness
 from lambent.sandbox.base import SandboxBackend
+from lambent.sandbox.capacity import CONNECTIONS, connections, host_memory, memory_budget, memory_marks, take_files
 from lambent.sandbox.detect import choose_backend
 from lambent.settings import Settings, s3_keys
 from lambent.store.store import Store
@@ -42,14 +43,10 @@ from lambent.telemetry.logstores import LogStores
 from lambent.worker.local import LocalWorker
 from lambent.worker.packages import PackageStore
 
-#: Connections of clients at most. Each environment needs about a dozen descriptors beside them.
-CONNECTIONS = 4096
 #: What their requests and answers may make us hold together at most: a share of the memory that environments leave to
 #: us, but room for several of the largest requests, which have 70 MB.
 BODIES_BYTES = 1024 * 1024 * 1024
 BODIES_BYTES_AT_LEAST = 256 * 1024 * 1024
-#: The part of the environments' memory that only those may use that work: at most this, and at most an eighth.
-MEMORY_HEADROOM_BYTES = 512 * 1024 * 1024
 
 
 def serve(settings: Settings) -> int:
@@ -57,9 +54,7 @@ def serve(settings: Settings) -> int:
 
     Raises SandboxError, StoreError or OSError, each fit for one line, when it cannot start.
     """
-    # An environment takes about a dozen descriptors of ours; the soft limit of a shell is often 1,024.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    take_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings))
 
@@ -149,7 +144,7 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._edge: Edge | None = None
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._limit = limit or (CONNECTIONS if files == resource.RLIM_INFINITY else min(CONNECTIONS, files // 2))
+        self._limit = limit or (CONNECTIONS if files == resource.RLIM_INFINITY else connections(files))
         self._budget = Budget(max(BODIES_BYTES_AT_LEAST, min(BODIES_BYTES, host_memory() // 10)))
         self._connections: dict[Connection, None] = {}
 
@@ -190,29 +185,6 @@ class Listener:
         self._server.close()
         for connection in list(self._connections):
             connection.abort()
-
-
-def memory_budget(memory_mib: int) -> int:
-    """Bytes for all environments together: what was set, or 80 % of the host's memory."""
-    if memory_mib:
-        return memory_mib * 1024 * 1024
-    return int(host_memory() * 0.8)
-
-
-def memory_marks(cap_bytes: int) -> tuple[int, list[int]]:
-    """From which use on idle environments go, and where on the way to the cap it is measured at once.
-
-    What lies between is what working ones can take while idle ones end. One core fills a GiB in a second (measured), so
-    this can be too little; then the kernel ends somebody, an idle one if there is any (`Worker.expect_shortage`).
-    """
-    headroom = min(cap_bytes // 8, MEMORY_HEADROOM_BYTES)
-    budget = cap_bytes - headroom
-    return budget, [budget * 3 // 4, budget, budget + headroom // 2]
-
-
-def host_memory() -> int:
-    """Bytes of memory of this host."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def said_at_start(backend: SandboxBackend, url: str) -> list[str]:
