@@ -22,9 +22,9 @@ def test_reserved_pool_admits_ten_requests_a_second_for_each_unit() -> None:
     leases.reserve(ARN, 2)
     assert [served(leases, ARN, 5.0) for _ in range(20)] == [None] * 20
     assert served(leases, ARN, 5.0) == "ReservedFunctionInvocationRateLimitExceeded"
-    assert served(leases, ARN, 5.05) is None
-    assert served(leases, ARN, 5.06) == "ReservedFunctionInvocationRateLimitExceeded"
-    assert [served(leases, ARN, 60.0) for _ in range(21)].count(None) == 20  # a quiet minute saves up one second's worth
+    assert served(leases, ARN, 5.0625) is None
+    assert served(leases, ARN, 5.0625) == "ReservedFunctionInvocationRateLimitExceeded"
+    assert [served(leases, ARN, 60.0) for _ in range(21)].count(None) == 20  # not a minute's worth
 
 
 def test_functions_without_a_reservation_share_the_rate_of_their_pool() -> None:
