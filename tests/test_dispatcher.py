@@ -66,6 +66,9 @@ class FakeWorker:
     def environments(self) -> list[dict[str, Any]]:
         return []
 
+    def weigh(self, tell: Callable[[list[dict[str, Any]]], None]) -> None:
+        tell([])
+
     def story(self, environment_id: str) -> dict[str, Any] | None:
         return None
 

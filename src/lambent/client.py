@@ -194,8 +194,10 @@ class Client:
     def health(self) -> dict[str, Any]:
         return self._object("GET", "/_lambent/health")
 
-    def environments(self) -> list[dict[str, Any]]:
-        return list(self._object("GET", "/_lambent/environments").get("environments", ()))
+    def environments(self, *, pss: bool = False) -> list[dict[str, Any]]:
+        """With `pss_bytes` in each if asked for: proportional memory, which takes the server a moment."""
+        found = _as_object(self._call("GET", "/_lambent/environments", query={"pss": "true"} if pss else None))
+        return list(found.get("environments", ()))
 
     def story(self, environment: str, *, wait: str | None = None) -> dict[str, Any]:
         """The life of one environment: now, or when it is `idle` (or gone), or when it is `gone`."""

@@ -95,6 +95,7 @@ class FakeServer:
                 "invocations": 3,
                 "init_type": "on-demand",
                 "memory_bytes": 31_457_280,
+                "pss_bytes": 9_437_184,
             }
             | members
         )

@@ -23,6 +23,7 @@ def test_ps_is_a_table_for_people(lambent: Lambent, server: FakeServer) -> None:
         phase="invoke",
         frozen=False,
         memory_bytes=None,
+        pss_bytes=None,
         invocations=0,
         last_used_at=None,
         created_at=ago(minutes=3, seconds=12.5),
@@ -30,9 +31,10 @@ def test_ps_is_a_table_for_people(lambent: Lambent, server: FakeServer) -> None:
     ran = lambent("ps")
     assert (ran.code, ran.err) == (0, "")
     header, idle, busy = ran.out.rstrip("\n").splitlines()
-    assert header.split() == ["ID", "FUNCTION", "PHASE", "FROZEN", "AGE", "IDLE", "INVOCATIONS", "MEMORY"]
-    assert idle.split() == ["3f9a0001", "hello:$LATEST", "idle", "yes", "2h05m", "12s", "3", "30.0", "MB"]
-    assert busy.split() == ["77770002", "hello:$LATEST", "invoke", "no", "3m12s", "-", "0", "-"]
+    assert header.split() == ["ID", "FUNCTION", "PHASE", "FROZEN", "AGE", "IDLE", "INVOCATIONS", "MEMORY", "PSS"]
+    assert idle.split() == ["3f9a0001", "hello:$LATEST", "idle", "yes", "2h05m", "12s", "3", "30.0", "MB", "9.0", "MB"]
+    assert server.requests[0][1] == "/_lambent/environments?pss=true"
+    assert busy.split() == ["77770002", "hello:$LATEST", "invoke", "no", "3m12s", "-", "0", "-", "-"]
 
 
 def test_ages_are_in_platform_time(lambent: Lambent, server: FakeServer) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lambent.core.model import ExitStatus
+from lambent.sandbox import proctable
 from lambent.sandbox.base import SandboxError
 from sandbox.arena import ARENAS, Arena, Stage, eventually, finish, output, shell, start
 
@@ -265,7 +266,10 @@ def test_usage_tells_memory_cpu_and_processes(arena: Arena) -> None:
         assert await guest.line() == "20000000"
         assert await eventually(lambda: (sandbox.usage().cpu_us or 0) > 20_000)
         used = sandbox.usage()
-        assert guest.pid in used.pids
+        assert guest.pid in used.pids and set(sandbox.processes()) >= set(used.pids)
+        weights = [proctable.pss_bytes(pid) for pid in sandbox.processes()]
+        # Without root the kernel does not let one look into another user namespace.
+        assert sum(weight or 0 for weight in weights) > 10_000 or (arena.name == "rootless" and None in weights)
         assert used.memory_bytes is not None and used.memory_peak_bytes is not None
         assert used.memory_peak_bytes >= used.memory_bytes > 100_000
         if arena.limiting:
@@ -276,6 +280,7 @@ def test_usage_tells_memory_cpu_and_processes(arena: Arena) -> None:
         assert after.memory_peak_bytes == used.memory_peak_bytes == sandbox.memory_peak()
         assert (after.cpu_us or 0) >= (used.cpu_us or 0)
         await sandbox.destroy("test")
+        assert sandbox.processes() == () and proctable.pss_bytes(guest.pid) is None
 
     arena.play(scenario)
 

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,20 @@ def test_an_idle_environment_is_frozen_and_says_so(server: Server) -> None:
     for pid in row["pids"]:  # the host's
         assert start_time(pid)
         assert "python" in Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def test_proportional_memory_is_measured_for_who_asks(server: Server) -> None:
+    environment = server.invoke("meets").environment
+    server.idle(environment)
+
+    def row(query: str) -> dict[str, Any]:
+        rows = server.http("GET", f"/_lambent/environments{query}").json()["environments"]
+        return next(row for row in rows if row["id"] == environment)
+
+    assert "pss_bytes" not in row("")
+    weighed = [row("?pss=true") for _ in range(3)]
+    assert all(2_000_000 < one["pss_bytes"] < 40_000_000 for one in weighed)
+    assert weighed[0]["frozen"] and row("")["frozen"]  # looking does not thaw
 
 
 def test_phases_are_shown_as_they_are(server: Server) -> None:

@@ -21,6 +21,12 @@ async def test_health_and_environments_are_shown_to_whoever_asks(door: FrontDoor
     assert json.loads(door.ask("GET", "/_lambent/environments/")[2]) == {"environments": door.dispatcher.rows}
 
 
+@pytest.mark.parametrize(("query", "weighed"), [("?pss=true", True), ("?pss=1", True), ("?pss=", False), ("", False)])
+async def test_proportional_memory_is_measured_for_who_asks(door: FrontDoor, query: str, weighed: bool) -> None:
+    [row] = json.loads(door.ask("GET", "/_lambent/environments" + query)[2])["environments"]
+    assert row == {"id": "env-1", "phase": "idle"} | ({"pss_bytes": 9} if weighed else {})
+
+
 async def test_story_is_told_also_of_an_environment_that_has_ended(door: FrontDoor) -> None:
     for environment_id in ("env-1", "env-0"):
         status, _, body = door.ask("GET", f"/_lambent/environments/{environment_id}/story")
@@ -46,7 +52,8 @@ async def test_retirement_without_the_token_is_401_and_does_nothing(door: FrontD
 
 
 @pytest.mark.parametrize(("method", "path", "allowed"), [
-    ("POST", "/_lambent/environments", "GET"), ("DELETE", "/_lambent/health", "GET"),
+    ("POST", "/_lambent/environments", "GET"), ("POST", "/_lambent/environments?pss=1", "GET"),
+    ("DELETE", "/_lambent/health", "GET"),
     ("PUT", "/_lambent/environments/env-1/story", "GET"), ("GET", RETIRE, "POST"),
 ])  # fmt: skip
 async def test_other_methods_are_405_and_say_which_is_allowed(door: FrontDoor, method: str, path: str,

@@ -192,6 +192,9 @@ class FakeSandbox:
     def usage(self) -> Usage:
         return Usage(1 << 20, 2 << 20, 5, tuple(self._tasks))
 
+    def processes(self) -> tuple[int, ...]:
+        return tuple(self._tasks)
+
     def memory_peak(self) -> int | None:
         self._called("memory_peak")
         return 2 << 20

@@ -23,7 +23,8 @@ from lambent.errors import ApiError
 def ps(endpoint: Endpoint = None, as_json: AsJson = False) -> None:
     """List the execution environments.
 
-    FROZEN is read back from the kernel: a frozen environment gets no CPU until its next invocation.
+    FROZEN is read back from the kernel: a frozen environment gets no CPU until its next invocation. MEMORY is what is
+    charged to it; PSS is what its processes have, a page that others have too counted in parts.
 
     \b
     Examples:
@@ -31,16 +32,16 @@ def ps(endpoint: Endpoint = None, as_json: AsJson = False) -> None:
       lambent ps --json | jq -r '.[] | select(.frozen) | .id'
     """
     with connect(endpoint) as client:
-        environments = client.environments()
+        environments = client.environments(pss=True)
         now = _now(client.health())
     if as_json:
         show.data(environments)
     elif not environments:
         show.note("no environments; an invocation makes one")
     else:
-        columns = ("ID", "FUNCTION", "PHASE", "FROZEN", "AGE", "IDLE", "INVOCATIONS", "MEMORY")
+        columns = ("ID", "FUNCTION", "PHASE", "FROZEN", "AGE", "IDLE", "INVOCATIONS", "MEMORY", "PSS")
         rows = [_row(environment, now) for environment in environments]
-        show.table(columns, rows, right=("AGE", "IDLE", "INVOCATIONS", "MEMORY"))
+        show.table(columns, rows, right=("AGE", "IDLE", "INVOCATIONS", "MEMORY", "PSS"))
 
 
 def _now(health: dict[str, Any]) -> float:
@@ -59,6 +60,7 @@ def _row(environment: dict[str, Any], now: float) -> tuple[str, ...]:
         show.duration(now - show.epoch(environment["last_used_at"])) if idle else "-",
         str(environment["invocations"]),
         show.mebibytes(environment.get("memory_bytes")),
+        show.mebibytes(environment.get("pss_bytes")),
     )
 
 

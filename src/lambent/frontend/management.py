@@ -46,6 +46,8 @@ class Management:
         match request.path[len(PREFIX) :].strip("/").split("/"):
             case ["health"]:
                 self._read(request, lambda: {"status": "ok", **self._about()})
+            case ["environments"] if _asks_for(request, "pss"):
+                self._weigh(request)
             case ["environments"]:
                 self._read(request, lambda: {"environments": self._dispatcher.worker.environments()})
             case ["environments", environment_id, "story"]:
@@ -72,6 +74,13 @@ class Management:
             _say(request, 404, "No environment of this id is known.")
         else:
             request.respond(200, msgspec.json.encode(found))
+
+    def _weigh(self, request: Request) -> None:
+        """The environments with their proportional memory, which is only measured for who asks."""
+        if request.method in ("GET", "HEAD"):
+            self._dispatcher.worker.weigh(lambda rows: self._read(request, lambda: {"environments": rows}))
+        else:
+            self._read(request, lambda: None)
 
     def _story(self, request: Request, environment_id: str) -> None:
         """With `?wait=idle` once the environment is idle or gone, with `?wait=gone` once it is gone."""
@@ -114,6 +123,10 @@ class Management:
             return
         self._dispatcher.retire(number, "asked")
         request.respond(202, b'{"status":"retiring"}')
+
+
+def _asks_for(request: Request, name: str) -> bool:
+    return parse_qs(request.query).get(name, [""])[0] in ("1", "true")
 
 
 def _say(request: Request, status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> None:

@@ -135,6 +135,10 @@ class Sandbox(Protocol):
 
     def usage(self) -> Usage: ...
 
+    def processes(self) -> tuple[int, ...]:
+        """Host pids of all that lives for this sandbox: its guests, and what the platform runs beside them."""
+        ...
+
     def memory_peak(self) -> int | None:
         """The figure `memory_peak_bytes` of `usage` alone: asked at the end of every invocation, for REPORT."""
         ...

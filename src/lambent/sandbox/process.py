@@ -157,6 +157,9 @@ class ProcessSandbox:
             self._last_usage = Usage(0, self._peak_bytes, self._cpu_us)
         return self._last_usage
 
+    def processes(self) -> tuple[int, ...]:
+        return () if self.dead else self.usage().pids
+
     def memory_peak(self) -> int | None:
         return self.usage().memory_peak_bytes
 

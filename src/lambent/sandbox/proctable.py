@@ -59,6 +59,21 @@ def peak_bytes(pid: int) -> int:
     return 0
 
 
+def pss_bytes(pid: int) -> int | None:
+    """Proportional memory: each page divided by the number of processes that have it. None when it cannot be told.
+
+    The kernel walks the process's page tables for it: about 0.1 ms for a small one.
+    """
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            for line in file:
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
 def snapshot() -> dict[int, Entry]:
     """Every process that is there now."""
     try:

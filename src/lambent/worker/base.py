@@ -92,6 +92,10 @@ class Worker(Protocol):
         """Every environment that exists, as `/_lambent/environments` shows it."""
         ...
 
+    def weigh(self, tell: Callable[[list[dict[str, Any]]], None]) -> None:
+        """Hand `tell` the rows of `environments` with `pss_bytes` in each, from the event loop, a little later."""
+        ...
+
     def story(self, environment_id: str) -> dict[str, Any] | None:
         """The life of one environment, also of a recently ended one; None when it is not known."""
         ...

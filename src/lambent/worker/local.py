@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lambent.clock import Clock, rfc3339
@@ -15,6 +17,7 @@ from lambent.limits import MAX_EXTENSIONS
 from lambent.runtimeapi.peer import PeerLookup, holds_socket
 from lambent.runtimes.catalog import RuntimeUnavailable
 from lambent.runtimes.preparation import Runtimes
+from lambent.sandbox import proctable
 from lambent.sandbox.base import SandboxBackend
 from lambent.store.references import names_of
 from lambent.telemetry.logstores import LogStores
@@ -26,6 +29,8 @@ from lambent.worker.parts import Parts
 
 #: Stories of ended environments that can still be asked for.
 STORIES_KEPT = 200
+#: Proportional memory by environment id, in bytes; None: cannot be told.
+_Weights = dict[str, int | None]
 
 
 class LocalWorker:
@@ -49,6 +54,7 @@ class LocalWorker:
         self._empty = asyncio.Event()
         self._empty.set()
         self._refused_before = 0
+        self._weighing: asyncio.Future[_Weights] | None = None
 
     def start(self, number: int, invocation: Invocation) -> None:
         self._driver(number, invocation.function, "on-demand").start(invocation)
@@ -124,6 +130,19 @@ class LocalWorker:
             "memory_peak_bytes": usage.memory_peak_bytes if usage is not None else None,
             "cpu_us": usage.cpu_us if usage is not None else None,
         }
+
+    def weigh(self, tell: Callable[[list[dict[str, Any]]], None]) -> None:
+        # In a thread, since thousands take the kernel most of a second; and once for all who ask meanwhile.
+        if self._weighing is None:
+            processes = {driver.id: driver.sandbox.processes() for driver in self._drivers.values()
+                         if driver.sandbox is not None}  # fmt: skip
+            self._weighing = asyncio.get_running_loop().run_in_executor(None, _weights, processes)
+        self._weighing.add_done_callback(partial(self._weighed, tell))
+
+    def _weighed(self, tell: Callable[[list[dict[str, Any]]], None], weighing: asyncio.Future[_Weights]) -> None:
+        self._weighing = None
+        weights = {} if weighing.cancelled() else weighing.result()
+        tell([row | {"pss_bytes": weights.get(row["id"])} for row in self.environments()])
 
     def blanks(self) -> int:
         """Parked blanks that wait for a function."""
@@ -230,3 +249,11 @@ class LocalWorker:
         await self._empty.wait()
         if self._parts.peers is not None:
             self._parts.peers.close()
+
+
+def _weights(processes: dict[str, tuple[int, ...]]) -> _Weights:
+    found: _Weights = {}
+    for environment_id, pids in processes.items():
+        each = [size for pid in pids if (size := proctable.pss_bytes(pid)) is not None]
+        found[environment_id] = sum(each) if each else None
+    return found

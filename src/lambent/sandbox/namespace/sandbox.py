@@ -233,6 +233,9 @@ class NamespaceSandbox:
             self._last_usage = self._measure()
         return self._last_usage
 
+    def processes(self) -> tuple[int, ...]:
+        return () if self.dead else (self.first.pid, *self.usage().pids)
+
     def memory_peak(self) -> int | None:
         group = self.holdings.group
         peak = None if self.dead or group is None else group.memory_peak()
