@@ -116,8 +116,11 @@ resource "aws_lambda_function" "settings" {
   description             = "stage ${var.stage}"
   kms_key_arn             = "arn:aws:kms:us-east-1:000000000000:key/11111111-1111-1111-1111-111111111111"
   code_signing_config_arn = aws_lambda_code_signing_config.signers.arn
-  snap_start {
-    apply_on = "PublishedVersions"
+  dynamic "snap_start" { # which older versions of Python do not have
+    for_each = contains(["python3.12", "python3.13", "python3.14"], var.runtime) ? ["on"] : []
+    content {
+      apply_on = "PublishedVersions"
+    }
   }
   vpc_config {
     subnet_ids         = ["subnet-0123456789abcdef0"]
