@@ -30,6 +30,11 @@ INVOKE_TIMEOUT_S = TIMEOUT_S_MAX + 2 * INIT_TIMEOUT_S + 10
 _FUNCTIONS = "/2015-03-31/functions"
 _URLS = "/2021-10-31/functions"
 _LOGS_TARGET = "Logs_20140328."
+_FOR_ANYBODY: tuple[dict[str, Any], ...] = (
+    {"StatementId": "FunctionURLAllowPublicAccess", "Action": "lambda:InvokeFunctionUrl",
+     "FunctionUrlAuthType": "NONE"},
+    {"StatementId": "FunctionURLAllowInvokeAction", "Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True},
+)  # fmt: skip
 
 
 class BadEndpoint(ValueError):
@@ -159,9 +164,29 @@ class Client:
                 raise
             return None
 
-    def create_url(self, name: str) -> str:
-        """A URL that anyone may call (auth type NONE)."""
-        return str(self._object("POST", f"{_URLS}/{quote(name, safe='')}/url", {"AuthType": "NONE"})["FunctionUrl"])
+    def open_url(self, name: str) -> str:
+        """The function's URL, made if it has none, which anyone may call.
+
+        That takes auth type NONE and the two statements that AWS's console adds to the policy.
+        """
+        address = self.url(name)
+        if address is None:
+            made = self._object("POST", f"{_URLS}/{quote(name, safe='')}/url", {"AuthType": "NONE"})
+            address = str(made["FunctionUrl"])
+        present = self._statement_ids(name)
+        for statement in _FOR_ANYBODY:
+            if statement["StatementId"] not in present:
+                self._object("POST", f"{_function(name)}/policy", {**statement, "Principal": "*"})
+        return address
+
+    def _statement_ids(self, name: str) -> set[str]:
+        try:
+            policy = json.loads(self._object("GET", f"{_function(name)}/policy")["Policy"])
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return set()
+        return {str(statement["Sid"]) for statement in policy["Statement"]}
 
     # CloudWatch Logs
 

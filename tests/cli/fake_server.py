@@ -29,6 +29,7 @@ class FakeServer:
         self.functions: dict[str, dict[str, Any]] = {}
         self.packages: dict[str, bytes] = {}
         self.urls: dict[str, str] = {}
+        self.policies: dict[str, list[dict[str, Any]]] = {}  #: requests of AddPermission
         self.environments: list[dict[str, Any]] = []
         self.stories: dict[str, dict[str, Any]] = {}
         self.function_stories: dict[str, dict[str, Any]] = {}
@@ -160,6 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._retire(environment_id)
             case "POST", [""]:
                 return self._logs(json.loads(body))
+            case method, ["2015-03-31", "functions", name, "policy"]:
+                return self._policy(method, name, body)
             case _, ["2015-03-31", "functions", *rest]:
                 return self._lambda(rest, query, body)
             case method, ["2021-10-31", "functions", name, "url"]:
@@ -215,6 +218,15 @@ class _Handler(BaseHTTPRequestHandler):
         if name not in self.fake.urls:
             return _error(404, "ResourceNotFoundException", "The resource you requested does not exist.")
         return _json(201 if method == "POST" else 200, {"FunctionUrl": self.fake.urls[name], "AuthType": "NONE"})
+
+    def _policy(self, method: str, name: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        statements = self.fake.policies.setdefault(name, [])
+        if method == "POST":
+            statements.append(json.loads(body))
+            return _json(201, {"Statement": "{}"})
+        if not statements:
+            return _error(404, "ResourceNotFoundException", "The resource you requested does not exist.")
+        return _json(200, {"Policy": json.dumps({"Statement": [{"Sid": one["StatementId"]} for one in statements]})})
 
     def _lambda(self, rest: list[str], query: dict[str, list[str]], body: bytes) -> tuple[int, dict[str, str], bytes]:
         fake = self.fake

@@ -105,6 +105,8 @@ def test_a_url_is_made_once_and_shown_with_a_curl_line(lambent: Lambent, server:
     address = f"abc123.lambda-url.us-east-1.localhost:{server.port}"
     assert f"url   http://{address}/\n" in ran.out
     assert f"curl  curl -H 'Host: {address}' http://127.0.0.1:{server.port}/\n" in ran.out
+    assert [(one["Action"], one["Principal"]) for one in server.policies["hello"]] == [
+        ("lambda:InvokeFunctionUrl", "*"), ("lambda:InvokeFunction", "*")]  # fmt: skip
     server.requests.clear()
     assert address in lambent("deploy", str(folder)).out
     assert lambent("deploy", str(folder), "--url").code == 0

@@ -192,6 +192,19 @@ class Server:
         reply: dict[str, Any] = self.functions.create_function(**function.request())
         return reply
 
+    def open_url(self, name: str, **more: Any) -> str:
+        """Make a URL that anybody may call, as AWS's console does it; its host. `more` is CreateFunctionUrlConfig's."""
+        reply = self.functions.create_function_url_config(FunctionName=name, AuthType="NONE", **more)
+        self.let_anybody_in(name, **{key: value for key, value in more.items() if key == "Qualifier"})
+        return str(reply["FunctionUrl"]).removeprefix("http://").removesuffix("/")
+
+    def let_anybody_in(self, name: str, **qualifier: str) -> None:
+        """The two statements of a policy that a URL with AuthType NONE needs."""
+        for action, condition in (("InvokeFunctionUrl", {"FunctionUrlAuthType": "NONE"}),
+                                  ("InvokeFunction", {"InvokedViaFunctionUrl": True})):  # fmt: skip
+            self.functions.add_permission(FunctionName=name, StatementId=action, Action=f"lambda:{action}",
+                                          Principal="*", **condition, **qualifier)  # fmt: skip
+
     def wait_active(self, name: str, waiter: str = "function_active_v2") -> None:
         attempts = int(ACTIVE_TIMEOUT_S / 0.05)
         self.functions.get_waiter(waiter).wait(

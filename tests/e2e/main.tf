@@ -178,6 +178,24 @@ resource "aws_lambda_permission" "bucket" {
   source_account = "000000000000"
 }
 
+# Since October 2025 a URL that anyone may call needs leave for both actions.
+resource "aws_lambda_permission" "url" {
+  statement_id           = "url"
+  action                 = "lambda:InvokeFunctionUrl"
+  function_name          = aws_lambda_function.greeter.function_name
+  qualifier              = aws_lambda_alias.live.name
+  principal              = "*"
+  function_url_auth_type = "NONE"
+}
+
+resource "aws_lambda_permission" "over_url" {
+  statement_id  = "over-url"
+  action        = "lambda:InvokeFunction"
+  function_name = aws_lambda_function.greeter.function_name
+  qualifier     = aws_lambda_alias.live.name
+  principal     = "*"
+}
+
 resource "aws_lambda_function_url" "open" {
   function_name      = aws_lambda_function.greeter.function_name
   qualifier          = aws_lambda_alias.live.name

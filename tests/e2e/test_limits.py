@@ -48,8 +48,7 @@ FUNCTIONS = (
 
 
 def test_calls_over_the_account_concurrency_are_throttled(server: Server) -> None:
-    url = server.functions.create_function_url_config(FunctionName="meets", AuthType="NONE")["FunctionUrl"]
-    host = url.removeprefix("http://").rstrip("/")
+    host = server.open_url("meets")
     with ThreadPoolExecutor(CONCURRENCY) as pool, meeting(CONCURRENCY) as (port, met, go):
         running = [pool.submit(server.invoke, "meets", {"meet": port}) for _ in range(CONCURRENCY)]
         assert met.wait(20)

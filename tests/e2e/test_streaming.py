@@ -414,10 +414,9 @@ PRELUDE = "application/vnd.awslambda.http-integration-response"
 
 @pytest.fixture(scope="module")
 def host(server: Server) -> str:
-    reply = server.functions.create_function_url_config(
-        FunctionName="stream", AuthType="NONE", InvokeMode="RESPONSE_STREAM")
-    assert reply["InvokeMode"] == "RESPONSE_STREAM"
-    return str(reply["FunctionUrl"]).removeprefix("http://").removesuffix("/")
+    host = server.open_url("stream", InvokeMode="RESPONSE_STREAM")
+    assert server.functions.get_function_url_config(FunctionName="stream")["InvokeMode"] == "RESPONSE_STREAM"
+    return host
 
 
 Ask = Callable[..., http.client.HTTPResponse]
@@ -554,8 +553,6 @@ def test_plain_invoke_of_a_node_stream_is_collected(server: Server) -> None:
 
 
 def test_node_sets_status_headers_and_cookies_of_a_url(server: Server) -> None:
-    reply = server.functions.create_function_url_config(
-        FunctionName="node", AuthType="NONE", InvokeMode="RESPONSE_STREAM")
-    answer = server.http("GET", "/?mode=http", host=reply["FunctionUrl"].removeprefix("http://").removesuffix("/"))
+    answer = server.http("GET", "/?mode=http", host=server.open_url("node", InvokeMode="RESPONSE_STREAM"))
     assert (answer.status, answer.header("X-One"), answer.header("Set-Cookie")) == (418, "1", "a=1")
     assert answer.body == b"<p>"

@@ -52,12 +52,7 @@ FUNCTIONS = (Function("url", SOURCE), Function("other", SOURCE), Function("ruled
 @pytest.fixture(scope="module")
 def host(server: Server) -> str:
     """The Host of the URL of the function `url`."""
-    return host_of(server, "url")
-
-
-def host_of(server: Server, name: str) -> str:
-    reply = server.functions.create_function_url_config(FunctionName=name, AuthType="NONE")
-    return str(reply["FunctionUrl"]).removeprefix("http://").removesuffix("/")
+    return server.open_url("url")
 
 
 def answer(server: Server, host: str, wanted: str) -> Answer:
@@ -78,6 +73,9 @@ def test_the_configuration_is_created_shown_and_deleted(server: Server) -> None:
     shown = server.functions.get_function_url_config(FunctionName="other")
     assert (shown["FunctionUrl"], shown["InvokeMode"]) == (url, "BUFFERED")
     host = url.removeprefix("http://").removesuffix("/")
+    shut = answer(server, host, "string")
+    assert (shut.status, shut.header("x-amzn-ErrorType")) == (403, "AccessDeniedException"), "no policy lets anybody in"
+    server.let_anybody_in("other")
     assert answer(server, host, "string").status == 200
 
     deleted = server.functions.delete_function_url_config(FunctionName="other")
@@ -86,7 +84,8 @@ def test_the_configuration_is_created_shown_and_deleted(server: Server) -> None:
     assert (gone.status, gone.body) == (403, b'{"Message":null}')
     absent = refusal(lambda: server.functions.get_function_url_config(FunctionName="other"))
     assert absent[:3] == (404, "ResourceNotFoundException", "The resource you requested does not exist.")
-    assert host_of(server, "other") != host
+    made = server.functions.create_function_url_config(FunctionName="other", AuthType="NONE")
+    assert made["FunctionUrl"] != url
 
 
 def test_a_request_becomes_an_event_of_format_two(server: Server, host: str) -> None:
@@ -174,7 +173,7 @@ def test_only_cookies_can_repeat(server: Server, host: str) -> None:
 
 
 def test_a_timeout_is_a_bad_gateway(server: Server) -> None:
-    reply = answer(server, host_of(server, "late"), "string")
+    reply = answer(server, server.open_url("late"), "string")
     assert (reply.status, reply.body) == (502, b"Internal Server Error")
 
 
@@ -214,8 +213,7 @@ def test_the_url_of_an_alias_invokes_it_and_survives_it(server: Server) -> None:
     lambda_.get_waiter("published_version_active").wait(
         FunctionName="other", Qualifier="1", WaiterConfig={"Delay": 0.05, "MaxAttempts": 600})
     lambda_.create_alias(FunctionName="other", Name="prod", FunctionVersion="1")
-    reply = lambda_.create_function_url_config(FunctionName="other", Qualifier="prod", AuthType="NONE")
-    host = reply["FunctionUrl"].removeprefix("http://").removesuffix("/")
+    host = server.open_url("other", Qualifier="prod")
     served = answer(server, host, "string")
     assert served.body == b"hello"
     assert server.environment(str(served.header("X-Lambent-Environment")))["version"] == "1"
@@ -227,8 +225,7 @@ def test_the_url_of_an_alias_invokes_it_and_survives_it(server: Server) -> None:
 
 def test_cross_origin_rules_are_the_servers(server: Server) -> None:
     rules = {"AllowOrigins": ["https://a.example"], "AllowMethods": ["PUT"], "MaxAge": 60}
-    reply = server.functions.create_function_url_config(FunctionName="ruled", AuthType="NONE", Cors=rules)
-    host = reply["FunctionUrl"].removeprefix("http://").removesuffix("/")
+    host = server.open_url("ruled", Cors=rules)
     asked = [("Origin", "https://a.example"), ("Access-Control-Request-Method", "PUT")]
     preflight = server.http("OPTIONS", "/", host=host, headers=asked)
     assert (preflight.status, preflight.body) == (200, b"")

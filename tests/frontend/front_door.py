@@ -126,6 +126,8 @@ class FrontDoor:
         self.functions = FunctionTable(ACCOUNT, REGION)
         self.functions.save(_function()).apply()
         table = UrlTable()
+        self.is_public = True  #: what the function's policy says of its URL
+        table.when_anybody_calls(lambda _url: self.is_public)
         configuration = {"AuthType": "NONE", "InvokeMode": "BUFFERED"}
         table.save(FunctionUrl(ACCOUNT, REGION, "f", "", URL_ID, configuration)).apply()
         dispatcher = cast(Any, self.dispatcher)

@@ -67,6 +67,14 @@ async def test_pages_of_everywhere_may_ask_a_function_url(door: FrontDoor) -> No
     assert client.answer()[::2] == (200, b"hello")
 
 
+async def test_url_that_no_policy_opens_is_403_and_nothing_runs(door: FrontDoor) -> None:
+    door.is_public = False
+    status, headers, body = door.ask("GET", "/", Host=f"{URL_ID}.lambda-url.us-east-1.localhost")
+    assert (status, headers["x-amzn-errortype"]) == (403, "AccessDeniedException")
+    assert json.loads(body)["Message"].startswith("Forbidden. For troubleshooting Function URL authorization issues")
+    assert not door.invoked
+
+
 async def test_unknown_function_url_is_403_although_its_host_is_ours(door: FrontDoor) -> None:
     status, _, body = door.ask("GET", "/", Host="b" * 32 + ".lambda-url.us-east-1.localhost")
     assert (status, body) == (403, b'{"Message":null}')

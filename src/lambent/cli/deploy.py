@@ -71,7 +71,7 @@ def deploy(
     with connect(endpoint) as client:
         with exits.tidy_when_terminated():
             deployed = deploy_folder(client, folder, name, wanted)
-        address = client.url(name) or (client.create_url(name) if url else None)
+        address = client.open_url(name) if url else client.url(name)
         _tell(client, deployed, address, as_json)
     return exits.OK
 

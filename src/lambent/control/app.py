@@ -25,7 +25,7 @@ from lambent.control.capacity import Capacity
 from lambent.control.code import PREFIX, CodeLinks
 from lambent.control.collector import Collector
 from lambent.control.context import LOGS, OPERATIONS, Answer, Context, Handler, not_served
-from lambent.control.function_policies import may_invoke
+from lambent.control.function_policies import may_invoke, may_use_url
 from lambent.control.inactivity import Inactivity
 from lambent.control.operations import concurrency
 from lambent.control.provisioning import Provisioning
@@ -78,6 +78,7 @@ class ControlPlane:
         self._store.functions.watch(self._refresh_provisioning)
         self._inactivity.start()
         self._store.functions.when_another_account_calls(partial(may_invoke, self._store.documents))
+        self._store.urls.when_anybody_calls(partial(may_use_url, self._store.documents))
 
     def _refresh_provisioning(self, arn: str, version: str, serving: FunctionVersion | None) -> None:
         _, _, _, region, account, _, name = arn.split(":")

@@ -1,16 +1,25 @@
-"""Whom the policy of a function lets call it from another account.
+"""Whom the policy of a function lets call it: from another account, and anybody over its URL.
 
 Within an account everybody may call every function, since callers are not authenticated; so identities are not told
 apart either: a statement for one user or role of an account lets the whole account in. Statements with a condition are
-for services, URLs and organisations, and let no caller of Invoke in. Facts: fact sheet 14.1.
+for services, URLs and organisations, and let no caller of Invoke in. Facts: fact sheet 7.4, 14.1.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from lambent.names import LATEST, FunctionName
 from lambent.store.documents import DocumentTable, Shelf
+from lambent.store.urls import FunctionUrl
 
 _ACTIONS = frozenset({"lambda:InvokeFunction", "lambda:*", "*"})
+_URL_ACTIONS = frozenset({"lambda:InvokeFunctionUrl", "lambda:*", "*"})
+#: What a statement's condition may ask for and a request to an open URL has.
+_OF_OPEN_URLS = {
+    ("StringEquals", "lambda:FunctionUrlAuthType"): "NONE",
+    ("Bool", "lambda:InvokedViaFunctionUrl"): "true",
+}
 
 
 def may_invoke(documents: DocumentTable, named: FunctionName, account: str) -> bool:
@@ -20,6 +29,20 @@ def may_invoke(documents: DocumentTable, named: FunctionName, account: str) -> b
         if statement["Action"] in _ACTIONS and "Condition" not in statement and _is(statement["Principal"], account):
             return True
     return False
+
+
+def may_use_url(documents: DocumentTable, url: FunctionUrl) -> bool:
+    """Whether anybody may call over a URL with AuthType NONE. Since October 2025 that takes leave for both actions."""
+    policy = documents.get(Shelf(*url.key[:3], "policy"), url.qualifier or LATEST)
+    granted = [one["Action"] for one in policy["Statement"] if _is_for_anybody(one)] if policy is not None else []
+    return not _URL_ACTIONS.isdisjoint(granted) and not _ACTIONS.isdisjoint(granted)
+
+
+def _is_for_anybody(statement: dict[str, Any]) -> bool:
+    asked = [(operator, key, value) for operator, values in statement.get("Condition", {}).items()
+             for key, value in values.items()]  # fmt: skip
+    return statement["Principal"] == "*" and all(_OF_OPEN_URLS.get((operator, key)) == value
+                                                 for operator, key, value in asked)  # fmt: skip
 
 
 def _is(principal: str | dict[str, str], account: str) -> bool:

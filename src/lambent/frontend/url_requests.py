@@ -62,6 +62,8 @@ class FunctionUrls:
         """What to invoke, or why not."""
         if url.configuration.get("AuthType") != "NONE":
             return "forbidden"  # signatures are not checked yet, and a door that cannot be guarded stays shut
+        if not self._table.is_public(url):
+            return "forbidden"
         if request.oversize or len(request.body) > limits.REQUEST_PAYLOAD_BYTES:
             return "too_large"
         try:

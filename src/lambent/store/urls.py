@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,11 +39,12 @@ class FunctionUrl:
 class UrlTable:
     """Every function URL, by id and by target."""
 
-    __slots__ = ("_by_id", "_by_target")
+    __slots__ = ("_by_id", "_by_target", "_is_public")
 
     def __init__(self) -> None:
         self._by_id: dict[str, FunctionUrl] = {}
         self._by_target: dict[tuple[str, str, str, str], FunctionUrl] = {}
+        self._is_public: Callable[[FunctionUrl], bool] = lambda _url: False
 
     def __iter__(self) -> Iterator[FunctionUrl]:
         return iter(self._by_id.values())
@@ -58,6 +59,14 @@ class UrlTable:
     def of_function(self, function: Key) -> list[FunctionUrl]:
         """The URLs of a function and of its aliases."""
         return [url for url in self._by_id.values() if url.key[:3] == function]
+
+    def is_public(self, url: FunctionUrl) -> bool:
+        """Whether the function's policy lets anybody call over this URL."""
+        return self._is_public(url)
+
+    def when_anybody_calls(self, callback: Callable[[FunctionUrl], bool]) -> None:
+        """Ask `callback(url)` whether the policy lets anybody in."""
+        self._is_public = callback
 
     def save(self, url: FunctionUrl) -> Change[FunctionUrl]:
         """Insert a URL, or replace the configuration of the one with its target and id."""

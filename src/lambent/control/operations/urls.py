@@ -1,7 +1,8 @@
 """Function URLs: their configurations, created, shown, listed, updated, deleted.
 
 A URL belongs to a function or to an alias, never to a number; it survives its alias and answers 403 then. Serving it is
-the frontend's. AWS_IAM is kept and every request refused, since signatures are not checked. Facts: fact sheet 7.
+the frontend's. AWS_IAM is kept and every request refused, since signatures are not checked; whom NONE lets in is in
+`control/function_policies.py`. Facts: fact sheet 7.
 """
 
 from __future__ import annotations
