@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from lambent.errors import ApiError
 from lambent.names import PATTERNS, LayerName, parse_function, parse_layer
 
-HERE = {"account": "000000000000", "region": "us-east-1"}
+HERE: dict[str, Any] = {"account": "000000000000", "region": "us-east-1"}
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:"
 
 
