@@ -363,22 +363,24 @@ def test_extension_is_reported_ready_once_in_each_init() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "state", "error_type", "reason"),
+    ("posted", "state", "error_type"),
     [
-        (ExtensionInitErrorPosted(0.3, "agent", "Extension.NoKey"), "InitError", "Extension.InitError",
-         "Extension.NoKey"),
-        (ExtensionExitErrorPosted(0.3, "agent", "Extension.NoKey"), "ExitError", "Extension.ExitError",
-         "Extension.NoKey"),
-        (ProcessExited(0.3, ExitStatus(code=3), "agent"), "Exited", "Extension.Crash", "exit status 3"),
+        (ExtensionInitErrorPosted(0.3, "agent", "Extension.NoKey"), "InitError", "Extension.InitError"),
+        (ExtensionExitErrorPosted(0.3, "agent", "Extension.NoKey"), "ExitError", "Extension.ExitError"),
+        (None, "Exited", "Extension.Crash"),
     ],
 )  # fmt: skip
 def test_extension_that_fails_during_init_fails_it_twice_and_answers(
-    event: Event, state: str, error_type: str, reason: str
+    posted: Event | None, state: str, error_type: str
 ) -> None:
     book = Playbook()
     book.feed(Started(0.0, invocation()), SandboxCreated(0.1, ("agent",)))
     for _ in range(2):
-        book.feed(ExtensionRegistered(0.2, "agent", True, False), event)
+        book.feed(ExtensionRegistered(0.2, "agent", True, False))
+        if posted is not None:
+            book.feed(posted)
+            assert book.machine.initialising  # its exit is what fails Init
+        book.feed(ProcessExited(0.3, ExitStatus(code=3), "agent"))
         if book.machine.ending is not None and book.machine.ending.stage is Stopping.RUNTIME:
             book.feed(ProcessExited(0.4, ExitStatus(signal=15)))
         book.feed(ProcessesEnded(0.5))
@@ -387,24 +389,33 @@ def test_extension_that_fails_during_init_fails_it_twice_and_answers(
     assert [(init.phase, init.status, init.error_type) for init in inits] == [
         ("init", "error", error_type), ("invoke", "error", error_type)]  # fmt: skip
     assert book.replies()[0].outcome.payload.decode() == (
-        f'{{"errorType":"{error_type}","errorMessage":"RequestId: r1 Error: {reason}"}}')
+        f'{{"errorType":"{error_type}","errorMessage":"RequestId: r1 Error: exit status 3"}}')
+
+
+def test_internal_extension_that_fails_ends_init_at_once_for_it_has_no_process() -> None:
+    book = Playbook()
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1), ExtensionRegistered(0.2, "inside", True, False))
+    effects = book.feed(ExtensionInitErrorPosted(0.3, "inside", "Extension.NoKey"))
+    assert "ReportInit" in effects and "SignalRuntime" in effects
 
 
 def test_extension_that_cannot_be_executed_is_a_launch_error() -> None:
     book = Playbook()
     book.feed(Started(0.0, invocation()), SandboxCreated(0.1, ("agent",)))
     assert book.feed(ProcessExited(0.2, ExitStatus(code=126), "agent"))[-1] == "Terminate"
-    assert extension_reports(book) == [("agent", "LaunchError", (), "Extension.LaunchError")]
     book.feed(ProcessesEnded(0.3), ProcessExited(0.4, ExitStatus(code=127), "agent"), ProcessesEnded(0.5))
-    answer = book.replies()[0].outcome.payload
-    assert b'"errorType":"Extension.LaunchError"' in answer and b"the extension agent cannot be executed" in answer
+    assert extension_reports(book) == [
+        ("agent", "LaunchError", (), "PermissionDenied"), ("agent", "LaunchError", (), "UnknownError")]  # fmt: skip
+    assert book.replies()[0].outcome.payload == (
+        b'{"errorType":"Extension.LaunchError","errorMessage":"RequestId: r1 Error: fork/exec /opt/extensions/agent: '
+        b'no such file or directory"}')  # fmt: skip
 
 
 def test_exit_error_during_an_invocation_resets_and_answers_with_it() -> None:
     book = with_extension()
-    assert "SignalRuntime" in book.feed(ExtensionExitErrorPosted(1.0, "agent", "Extension.Sad"))
+    assert book.feed(ExtensionExitErrorPosted(1.0, "agent", "Extension.Sad")) == []
+    assert book.feed(ProcessExited(1.05, ExitStatus(code=0), "agent"))[-1] == "Terminate"
     assert (book.report().status, book.report().error_type) == ("error", "Extension.ExitError")
-    assert book.feed(ProcessExited(1.1, ExitStatus(signal=15))) == ["ClearDeadline", "Terminate"]
     book.feed(ProcessesEnded(1.2))
     assert b"Extension.ExitError" in book.replies()[0].outcome.payload
 

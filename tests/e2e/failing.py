@@ -191,7 +191,7 @@ me = {{"Lambda-Extension-Identifier": headers["Lambda-Extension-Identifier"]}}
 error = {{**me, "Lambda-Extension-Function-Error-Type": "Extension.NoLicence"}}
 if FAILS == "init error":
     call("init/error", error, b"{{}}")
-    time.sleep(5)
+    os._exit(1)
 if FAILS == "exit at init":
     os._exit(3)
 while True:
@@ -202,9 +202,9 @@ while True:
         os._exit(0)
     if FAILS == "exit error":
         call("exit/error", error, b"{{}}")
-        time.sleep(5)
+        os._exit(1)
     if FAILS == "sleep":
-        time.sleep(2.3)
+        time.sleep(3.3)
 """
 
 

@@ -246,8 +246,8 @@ def test_slow_extension_runs_into_the_timeout_after_the_answer_and_is_told_when_
 
 
 @pytest.mark.parametrize(("how", "error_type", "message"), [
-    ("init", "Extension.InitError", "Extension.NoLicence"),
-    ("exit", "Extension.ExitError", "Extension.NoLicence"),
+    ("init", "Extension.InitError", "exit code 0"),
+    ("exit", "Extension.ExitError", "exit code 0"),
     ("crash", "Extension.Crash", "exit code 0"),
 ])
 def test_extension_that_fails_is_the_callers_answer(server: Server, how: str, error_type: str, message: str) -> None:
@@ -269,11 +269,20 @@ def test_extension_that_fails_is_the_callers_answer(server: Server, how: str, er
     assert again.environment == call.environment and again.payload["errorType"] == error_type
 
 
-def test_extension_that_cannot_be_executed_is_a_launch_error(server: Server) -> None:
-    with_layer(server, "unlaunched", PLAIN, "#!/there/is/no/such/interpreter\n")
-    call = server.invoke("unlaunched")
-    assert call.payload["errorType"] == "Extension.LaunchError"
-    assert "EXTENSION\tName: unlaunched\tState: LaunchError" in server.stream(call)
+@pytest.mark.parametrize(("name", "program", "mode", "reason", "told"), [
+    ("absent", "#!/there/is/no/such/interpreter\n", 0o755, "no such file or directory", "UnknownError"),
+    ("foreign", "\x7fELF of another machine", 0o755, "exec format error", "UnknownError"),
+    ("forbidden", "#!/bin/sh\n", 0o644, "permission denied", "PermissionDenied"),
+])  # fmt: skip
+def test_extension_that_cannot_be_executed_is_a_launch_error(server: Server, name: str, program: str, mode: int,
+                                                             reason: str, told: str) -> None:
+    arn = layer(server, name, {f"extensions/{name}": program}, mode)
+    server.deploy(Function(name, PLAIN, more={"Layers": [arn]}))
+    call = server.invoke(name)
+    assert call.payload == {
+        "errorType": "Extension.LaunchError",
+        "errorMessage": f"RequestId: {call.request_id} Error: fork/exec /opt/extensions/{name}: {reason}"}  # fmt: skip
+    assert f"EXTENSION\tName: {name}\tState: LaunchError\tEvents: []\tError Type: {told}\n" in server.stream(call)
 
 
 # The API

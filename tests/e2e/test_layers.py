@@ -111,7 +111,7 @@ def test_layers_stand_where_functions_find_them_without_isolation(tmp_path: Path
 
 
 def test_extension_in_a_layer_is_told_of_invocations_and_of_the_end(server: Server) -> None:
-    plain = layer(server, "readme", {"extensions/README": "not a program"}, 0o644)
+    plain = layer(server, "readme", {"extensions/docs/README": "folders are not looked into"}, 0o644)
     watcher = layer(server, "watcher", {"extensions/watcher": EXTENSION})
     set_layers(server, "extended", plain, watcher)
     call = server.invoke("extended")

@@ -406,25 +406,34 @@ class Environment:
         """What it means that an extension's process ended: its error type and the caller's answer."""
         name, exit = event.participant, event.exit
         extension = self.extensions.pop(name, None)
-        launched = extension is None or extension.state is not State.STARTED or exit.code not in NOT_LAUNCHED
-        error_type = "Extension.Crash" if launched else "Extension.LaunchError"
+        if extension is not None and extension.state is State.STARTED and exit.code in NOT_LAUNCHED:
+            return self._unlaunched(name, extension, exit)
+        error_type = f"Extension.{(extension.failure if extension is not None else '') or 'Crash'}"
         if self.ending is None and self.initialising and extension is not None:
-            self._ledger.extension(name, extension, "Exited" if launched else "LaunchError", error_type)
-        if launched:
-            return error_type, lambda request_id: outcomes.extension_exited(request_id, exit)
-        reason = f"the extension {name} cannot be executed"
-        return error_type, lambda request_id: outcomes.extension_failed(request_id, error_type, reason)
+            self._ledger.extension(name, extension, "Exited", error_type)
+        return error_type, lambda request_id: outcomes.extension_exited(request_id, error_type, exit)
+
+    def _unlaunched(self, name: str, extension: Extension, exit: ExitStatus) -> tuple[str, Callable[[str], Outcome]]:
+        reason = outcomes.launch_problem(exit)
+        if self.ending is None and self.initialising:
+            told = "PermissionDenied" if reason == "permission denied" else "UnknownError"
+            self._ledger.extension(name, extension, "LaunchError", told)
+        return "Extension.LaunchError", lambda request_id: outcomes.extension_failed(
+            request_id, "Extension.LaunchError", f"fork/exec /opt/extensions/{name}: {reason}")
 
     def _extension_failed(self, event: ExtensionInitErrorPosted | ExtensionExitErrorPosted) -> None:
-        """It exits next, but need not: the phase fails now, and the reset ends what is left of it."""
-        state = "InitError" if isinstance(event, ExtensionInitErrorPosted) else "ExitError"
+        """An external extension exits next, and that moves the phase; an internal one cannot, so it fails at once."""
         extension = self.extensions[event.participant]
         extension.state = EXTENSION_TABLE[extension.state, type(event)]
+        extension.failure = failure = "InitError" if isinstance(event, ExtensionInitErrorPosted) else "ExitError"
         if self.ending is not None:
             return
-        error_type = f"Extension.{state}"
         if self.initialising:
-            self._ledger.extension(event.participant, extension, state, event.error_type)
+            self._ledger.extension(event.participant, extension, failure, event.error_type)
+        if extension.external:
+            return
+        error_type = f"Extension.{failure}"
+        if self.initialising:
             self._fail_init(event.at, "error", error_type,
                             lambda request_id: outcomes.extension_failed(request_id, error_type, event.error_type))
         elif self.phase is Phase.INVOKE:

@@ -72,11 +72,15 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a process ended: exactly one of `code` and `signal`. `oom`: the kernel killed it for memory."""
+    """How a process ended: exactly one of `code` and `signal`. `oom`: the kernel killed it for memory.
+
+    `unlaunched`: why it could not be executed, in the words of the C library, where more is known than the code says.
+    """
 
     code: int | None = None
     signal: int | None = None
     oom: bool = False
+    unlaunched: str = ""
 
     def describe(self) -> str:
         """In the words that AWS prints after `Runtime exited`; the empty string for exit code 0."""

@@ -30,15 +30,19 @@ def runtime_exited(request_id: str, exit: ExitStatus) -> Outcome:
     return _error("Runtime.ExitError", f"RequestId: {request_id} Error: Runtime exited {reason}")
 
 
-def extension_exited(request_id: str, exit: ExitStatus) -> Outcome:
-    """An extension ended although it should live as long as the environment."""
-    how = exit.describe() or "exit code 0"
-    return _error("Extension.Crash", f"RequestId: {request_id} Error: {how}")
+def extension_exited(request_id: str, error_type: str, exit: ExitStatus) -> Outcome:
+    """An extension ended although it should live as long as the environment, with or without a word before."""
+    return extension_failed(request_id, error_type, exit.describe() or "exit code 0")
 
 
 def extension_failed(request_id: str, error_type: str, reason: str) -> Outcome:
-    """An extension said that it cannot go on, or could not be launched; `reason` is what is known of the cause."""
+    """An extension cannot go on, or could not be launched; `reason` is what is known of the cause."""
     return _error(error_type, f"RequestId: {request_id} Error: {reason}")
+
+
+def launch_problem(exit: ExitStatus) -> str:
+    """Why an extension could not be executed, in the C library's words."""
+    return exit.unlaunched or ("no such file or directory" if exit.code == 127 else "permission denied")
 
 
 def response_too_large(limit_bytes: int) -> Outcome:

@@ -99,6 +99,7 @@ class Extension:
     invoke: bool = False
     shutdown: bool = False
     told: bool = False  #: how it came through Init has been reported
+    failure: str = ""  #: `InitError` or `ExitError` once it has posted one
 
     @property
     def events(self) -> tuple[str, ...]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lambent.clock import Clock
 from lambent.core.events import RUNTIME
-from lambent.core.model import FunctionVersion, InitType
+from lambent.core.model import ExitStatus, FunctionVersion, InitType
 from lambent.errors import ApiError
 from lambent.runtimeapi.peer import PeerLookup
 from lambent.runtimes.catalog import RuntimeUnavailable
@@ -65,16 +65,27 @@ class Parts:
             raise SandboxError(str(error)) from None
 
     def extensions(self, function: FunctionVersion) -> tuple[str, ...]:
-        """External extensions to launch: the executable files in /opt/extensions, by name. Raises SandboxError."""
+        """External extensions to launch: the files in /opt/extensions, by name. Raises SandboxError.
+
+        As on AWS also those that cannot be executed, so that somebody is told.
+        """
         opt = self.packages.opt_path(function.layers)
         folder = opt / "extensions" if opt is not None else None
         if folder is None or not folder.is_dir():
             return ()
         with os.scandir(folder) as found:
-            names = sorted(entry.name for entry in found if entry.is_file() and entry.stat().st_mode & 0o111)
+            names = sorted(entry.name for entry in found if not entry.is_dir(follow_symlinks=False))
         if RUNTIME in names:
             raise SandboxError(f"a layer holds an extension of the name {RUNTIME}, which the runtime has")
         return tuple(names)
+
+    def told_why(self, function: FunctionVersion, name: str, exit: ExitStatus) -> ExitStatus:
+        """The end of an extension that could not be executed, with the reason: 126 is the code of two."""
+        opt = self.packages.opt_path(function.layers)
+        if exit.code != 126 or opt is None:
+            return exit
+        file = opt / "extensions" / name
+        return replace(exit, unlaunched="exec format error" if os.access(file, os.X_OK) else "permission denied")
 
     def process_spec(self, function: FunctionVersion, sandbox: Sandbox, log_stream: str,
                      participant: str, init_type: InitType, metadata_token: str) -> ProcessSpec:
