@@ -151,6 +151,27 @@ async def test_weighted_alias_wakes_its_other_version_while_the_main_one_serves(
         assert len(plane.store.functions.route("vpc", "both").others) == 1
 
 
+async def test_provisioned_concurrency_brings_an_inactive_version_back(tmp_path: Path) -> None:
+    async with running(tmp_path, inactive_after_s=DAYS_14) as plane:
+
+        def publish(client: Any) -> None:
+            create(client)
+            client.publish_version(FunctionName="vpc")
+            until(client, "Active", Qualifier="1")
+
+        def provision(client: Any) -> None:
+            client.put_provisioned_concurrency_config(
+                FunctionName="vpc", Qualifier="1", ProvisionedConcurrentExecutions=1)  # fmt: skip
+            until(client, "Active", Qualifier="1")
+
+        await plane.drive(publish)
+        plane.clock.advance(DAYS_14)
+        await plane.drive(lambda client: until(client, "Inactive", Qualifier="1"))
+        assert plane.capacity.wanted == {}
+        await plane.drive(provision)
+        assert list(plane.capacity.wanted.values()) == [1]
+
+
 async def test_inactive_stays_inactive_and_a_restoring_goes_on_after_a_restart(tmp_path: Path) -> None:
     async with running(tmp_path, inactive_after_s=DAYS_14) as plane:
         await plane.drive(create)

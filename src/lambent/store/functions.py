@@ -180,7 +180,7 @@ class FunctionTable:
         alias = function.aliases.get(qualifier) if qualifier is not None else None
         for number in (version.version, *(alias.weights if alias is not None else ())):
             if function.versions[number].configuration["State"] == "Inactive":
-                self._inactive_called(function.key, number)
+                self.wake(function.key, number)
         if version.configuration["State"] == "Inactive":
             # In the model's words for this error: nothing else of it was recorded.
             raise ApiError("ResourceNotReadyException", "The function is inactive and its VPC connection is no longer "
@@ -190,6 +190,10 @@ class FunctionTable:
         """Ask `callback(named, account)` whether a caller of this account may invoke another one's function. An answer
         counts until a function is saved again, as it is with its policy."""
         self._shared = callback
+
+    def wake(self, key: Key, version: str) -> None:
+        """Have a version made Active again that is Inactive, if it is."""
+        self._inactive_called(key, version)
 
     def when_inactive_is_called(self, callback: Callable[[Key, str], None]) -> None:
         """Call `callback(key, version)` when somebody asks for a version in the state Inactive."""

@@ -36,6 +36,9 @@ async def put_provisioned_concurrency_config(context: Context, params: Params) -
     await context.store.change(decide)
     function, qualifier = _target(context, params, "PutProvisionedConcurrencyConfig")
     context.provisioning.retry(function, qualifier)
+    version = function.find(qualifier)
+    if version is not None and version.configuration["State"] == "Inactive":
+        context.store.functions.wake(function.key, version.version)  # environments need it Active
     return {
         "RequestedProvisionedConcurrentExecutions": wanted,
         "AvailableProvisionedConcurrentExecutions": 0,
