@@ -65,7 +65,7 @@ class NamespaceBackend:
         self._images: TmpImages | None = None
         self._ids = UserIds(instance)
         self._next_address = zlib.crc32(instance.encode()) & 0xFFFF
-        self._sandboxes: set[NamespaceSandbox] = set()
+        self._sandboxes: dict[str, NamespaceSandbox] = {}  #: by id, those that are being made or ended included
         self._view_files: dict[int, dict[str, str]] = {}  #: by memory size: host file by path below the root
 
     async def start(self) -> None:
@@ -123,16 +123,16 @@ class NamespaceBackend:
         await sandbox.destroy("trial")
 
     async def create(self, spec: SandboxSpec, on_death: Callable[[str], None]) -> NamespaceSandbox:
-        if any(spec.id == other.id for other in self._sandboxes):
+        if spec.id in self._sandboxes:
             raise SandboxError(f"there is a sandbox {spec.id} already")
         sandbox = NamespaceSandbox(spec.id)
-        self._sandboxes.add(sandbox)
+        self._sandboxes[spec.id] = sandbox
         try:
             await self._put_together(sandbox, spec)
             sandbox.is_made(on_death)
         except BaseException as error:
             await sandbox.destroy("creation failed")
-            self._sandboxes.discard(sandbox)
+            self._sandboxes.pop(spec.id, None)
             if isinstance(error, (OSError, SandboxError, ValueError)):
                 raise SandboxError(f"cannot create sandbox {spec.id}: {_text(error)}") from error
             raise
@@ -140,7 +140,7 @@ class NamespaceBackend:
         return sandbox
 
     async def _forget(self, sandbox: NamespaceSandbox) -> None:
-        self._sandboxes.discard(sandbox)
+        self._sandboxes.pop(sandbox.id, None)
 
     def can_furnish(self, spec: SandboxSpec) -> bool:
         # Only root may lay mounts into another mount namespace; and a tmpfs would count what it hides.
@@ -307,7 +307,7 @@ class NamespaceBackend:
         return self._groups.memory_bytes() if self._groups else None
 
     async def stop(self) -> None:
-        for sandbox in list(self._sandboxes):
+        for sandbox in list(self._sandboxes.values()):
             await sandbox.destroy("the server stops")
         self._launcher.stop()
         if self._images is not None:
