@@ -30,6 +30,7 @@ _UNREACHABLE = re.compile(
     r"NewConnectionError|NameResolutionError|Failed to establish a new connection|Connection to \S+ timed out"
     r"|code (ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT)|Could(n't| not) (resolve|connect)|download of \S+ failed"
     r"|dial tcp|no such host")  # fmt: skip
+_IMPATIENT = {"PIP_RETRIES": "1", "npm_config_fetch_retries": "1", "npm_config_fetch_retry_mintimeout": "1000"}
 
 
 def deploy(server: Server, folder: Path, files: Mapping[str, str], *flags: str) -> str:
@@ -40,16 +41,18 @@ def deploy(server: Server, folder: Path, files: Mapping[str, str], *flags: str) 
         path.write_text(content)
         if content.startswith("#!"):
             path.chmod(0o755)
-    from_registry([sys.executable, "-m", "lambent.cli.main", "deploy", str(folder), "--endpoint", server.url, *flags])
+    client = "npm" if "package.json" in files else "pip"
+    from_registry(client, [sys.executable, "-m", "lambent.cli.main", "deploy", str(folder), "--endpoint", server.url,
+                           *flags])  # fmt: skip
     return folder.name
 
 
-def from_registry(argv: list[str], cwd: Path | None = None, **variables: str) -> None:
-    """Run a command that asks a registry. It must succeed, unless there is no network."""
-    done = subprocess.run(argv, env=clean_environment() | {"PIP_RETRIES": "1"} | variables, cwd=cwd, text=True,
+def from_registry(client: str, argv: list[str], cwd: Path | None = None, **variables: str) -> None:
+    """Run a command by which `client` asks its registry. It must succeed, unless there is no network."""
+    done = subprocess.run(argv, env=clean_environment() | _IMPATIENT | variables, cwd=cwd, text=True,
                           capture_output=True, timeout=BUILD_TIMEOUT_S)  # fmt: skip
     if done.returncode != 0 and _UNREACHABLE.search(done.stderr):
-        pytest.skip("needs the package registry of " + Path(argv[0]).name)
+        pytest.skip(f"needs the package registry of {client}, which is not reached")
     assert done.returncode == 0, done.stderr
 
 
@@ -64,15 +67,17 @@ def tool(name: str) -> str:
 def built(cache: pytest.Cache, key: str, argv: list[str], product: str, cwd: Path | None = None) -> bytes:
     """What a build command leaves in the folder that `{out}` in its words stands for. Kept from one run to the next.
 
-    `key` changes whenever the program does.
+    `key` changes whenever the program does. Several runs of the tests may build at the same time.
     """
     kept = cache.mkdir("lambent-agents") / key
     if not kept.exists():
-        out = cache.mkdir("lambent-agents-build") / key
-        from_registry([word.format(out=out) for word in argv], cwd, CARGO_TARGET_DIR=str(out / "target"))
-        shutil.copy(out / product, f"{kept}.{os.getpid()}")
-        os.rename(f"{kept}.{os.getpid()}", kept)
-        shutil.rmtree(out)
+        out = cache.mkdir("lambent-agents-build") / f"{key}-{os.getpid()}"
+        words = [word.format(out=out) for word in argv]
+        try:
+            from_registry(Path(argv[0]).name, words, cwd, CARGO_TARGET_DIR=str(out / "target"))
+            os.rename(out / product, kept)
+        finally:
+            shutil.rmtree(out, ignore_errors=True)
     return kept.read_bytes()
 
 

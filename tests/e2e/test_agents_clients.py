@@ -63,9 +63,10 @@ def test_the_official_python_client_in_a_custom_runtime(server: Server, tmp_path
         pytest.skip(f"needs {SYSTEM_PYTHON}")
     asked = subprocess.run([SYSTEM_PYTHON, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
                            capture_output=True, text=True, check=True)  # fmt: skip
-    agents.from_registry([sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tmp_path / "official"),
-                          "--only-binary=:all:", "--implementation", "cp", "--python-version", asked.stdout.strip(),
-                          "awslambdaric==4.2.2"])  # fmt: skip
+    agents.from_registry("pip", [
+        sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tmp_path / "official"),
+        "--only-binary=:all:", "--implementation", "cp", "--python-version", asked.stdout.strip(),
+        "awslambdaric==4.2.2"])  # fmt: skip
     bootstrap = f'#!/bin/sh\nexec {SYSTEM_PYTHON} -m awslambdaric "$_HANDLER"\n'
     name = agents.deploy(server, tmp_path / "official", {"app.py": PYTHON_HANDLER, "bootstrap": bootstrap},
                          "--handler", "app.handler", "--runtime", "provided.al2023", "--memory", "512")  # fmt: skip

@@ -40,8 +40,9 @@ def aws2(request: pytest.FixtureRequest) -> tuple[list[str], dict[str, str]]:
         if subprocess.run([apt, "download", "awscli"], cwd=folder, capture_output=True, timeout=300).returncode != 0:
             pytest.skip("needs the AWS CLI 2")
         subprocess.run([dpkg, "-x", str(next(folder.glob("*.deb"))), str(folder)], check=True)
-        agents.from_registry([sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "needed"),
-                              *NEEDED])  # fmt: skip
+        agents.from_registry("pip", [
+            sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "needed"),
+            *NEEDED])  # fmt: skip
         (folder / "ready").touch()
     command = [sys.executable, str(folder / "usr" / "bin" / "aws")]
     variables = {"PYTHONPATH": f"{folder}/needed:{folder}/usr/lib/python3/dist-packages"}
