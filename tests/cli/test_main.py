@@ -166,7 +166,7 @@ def test_our_own_defect_is_one_line_too(lambent: Lambent, server: FakeServer) ->
 
 
 def test_ctrl_c_is_quiet(lambent: Lambent, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self: object) -> None:
+    def interrupted(self: object, **_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("lambent.client.Client.environments", interrupted)
