@@ -66,7 +66,7 @@ SCENES = {
     "exit 0 while it works": Scene({"do": "exit 0"}),
     "exit 1 while it works": Scene({"do": "exit 1"}),
     "segmentation fault while it works": Scene({"do": "crash"}),
-    "out of memory while it works": Scene({"do": "hoard"}),
+    "out of memory while it works": Scene({"do": "hoard"}, timeout=60),
     "the timeout passes while it works": Scene({"do": "sleep"}, timeout=3),
     "the function posts a response itself, and that of the runtime is refused": Scene(TWICE),
     "the function posts a response itself, and the runtime ends because its own is refused": Scene(TWICE),
@@ -78,7 +78,7 @@ SCENES = {
     "exit 0 during Init": init("exit 0"),
     "exit 1 during Init": init("exit 1"),
     "segmentation fault during Init": init("crash"),
-    "out of memory during Init": init("hoard"),
+    "out of memory during Init": init("hoard", timeout=60),
     "Init takes more than ten seconds, and again more than the timeout": init("sleep", timeout=3),
     "there is no bootstrap": Scene({"do": "work"}, bootstrap=False, recovers=False),
     "the extension cannot be executed":

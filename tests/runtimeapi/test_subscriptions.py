@@ -26,10 +26,10 @@ def test_what_is_left_out_has_awss_defaults() -> None:
 
 
 def test_everything_can_be_named() -> None:
-    found = asked("logs", schemaVersion="2021-03-18", types=["extension", "function", "platform"],
+    found = asked("logs", schemaVersion="2021-03-18", types=["extension", "function", "extension", "platform"],
                   buffering={"maxItems": 1000, "maxBytes": 1_048_576, "timeoutMs": 25},
                   **to(URI="http://sandbox:1234/logs?x=1", method="PUT", encoding="JSON"))  # fmt: skip
-    assert found == Subscription("logs", "2021-03-18", ("platform", "function", "extension"), 1000, 1_048_576, 0.025,
+    assert found == Subscription("logs", "2021-03-18", ("extension", "function", "platform"), 1000, 1_048_576, 0.025,
                                  "HTTP", 1234, "PUT", "/logs?x=1", "sandbox")
     tcp = asked(**to(protocol="TCP", port=7))
     assert (tcp.protocol, tcp.port) == ("TCP", 7)

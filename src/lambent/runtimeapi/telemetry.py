@@ -65,7 +65,7 @@ def parse(body: bytes, api: Api) -> Subscription:
 def _made(api: Api, schema: str, asked: _Asked, figures: list[int], **destination: Any) -> Subscription:
     if (asked.destination.encoding or "JSON").upper() != "JSON":
         raise Invalid("destination.encoding must be JSON")
-    categories = tuple(name for name in _CATEGORIES if name in asked.types)
+    categories = tuple(name for name in dict.fromkeys(asked.types) if name in _CATEGORIES)  # in the order of the asker
     return Subscription(api, schema, categories, figures[0], figures[1], figures[2] / 1000, **destination)
 
 
