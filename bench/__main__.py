@@ -13,7 +13,21 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from bench import CHECKOUT, Options, burst, cold, control_plane, core, density, freeze, memory, throughput, warm
+from bench import (
+    CHECKOUT,
+    Options,
+    burst,
+    cold,
+    control_plane,
+    core,
+    density,
+    freeze,
+    memory,
+    neighbours,
+    soak,
+    throughput,
+    warm,
+)
 from bench.measure import Line
 from bench.ministack import MiniStack
 from bench.peer import Emulator, NoPeer, runtime
@@ -38,6 +52,9 @@ PARTS = {
     "freeze": "freeze and thaw alone",
     "control": "the management side with many functions stored",
 }
+
+#: What has options of its own and is not part of the table.
+COMMANDS = {"soak": soak.main, "neighbours": neighbours.main}
 
 
 def measure(parts: set[str], options: Options, peers: Peers) -> tuple[list[Line], list[str]]:
@@ -103,6 +120,8 @@ def _arguments() -> tuple[argparse.Namespace, Options]:
 
 
 def main() -> int:
+    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        return COMMANDS[sys.argv[1]](sys.argv[2:])
     given, options = _arguments()
     parts = set(given.parts or PARTS)
     machine = Machine.here()

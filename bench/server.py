@@ -10,14 +10,16 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from bench import CACHE, CHECKOUT, MEMORY_MIB, TRIVIAL, Function
 from bench.wire import Target
 from lambent.client import Client
+from lambent.errors import ApiError
 
 ROLE = "arn:aws:iam::000000000000:role/bench"
 READY_S = 60.0
@@ -32,16 +34,17 @@ class NoServer(Exception):
 class Server:
     """`with Server() as server`: ready to be called at `server.target`. `program` is what runs instead of `lambent`.
 
-    `function` is deployed; nothing is parked unless `blanks` says how much.
+    `function` is deployed; nothing is parked unless `blanks` says how much. What the server says on standard error goes
+    to the file `stderr`, or to ours.
     """
 
     def __init__(self, *flags: str, blanks: int = 0, function: Function = TRIVIAL,
-                 program: tuple[str, ...] = ("-m", "lambent.cli.main", "up")) -> None:
-        self._data_dir = Path(tempfile.mkdtemp(prefix="lambent-bench-"))
-        argv = ["--port", "0", "--data-dir", str(self._data_dir), "--cache-dir", str(CACHE / "lambent"),
+                 program: tuple[str, ...] = ("-m", "lambent.cli.main", "up"), stderr: IO[str] | None = None) -> None:
+        self.data_dir = Path(tempfile.mkdtemp(prefix="lambent-bench-"))
+        argv = ["--port", "0", "--data-dir", str(self.data_dir), "--cache-dir", str(CACHE / "lambent"),
                 "--sandbox", "namespace", "--blanks", str(blanks), *flags]  # fmt: skip
         self.process = subprocess.Popen([sys.executable, *program, *argv], cwd=CHECKOUT,
-                                        stdout=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, stderr=stderr, text=True)
         self.said = ""  #: what the server printed after it was ready, once it has stopped
         self.stop_s = 0.0  #: how long that took
         self.runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -54,7 +57,8 @@ class Server:
             url = next((word for word in line.split() if word.startswith("http://")), "")
             if not url:
                 raise NoServer("the server did not start; what it said stands above")
-            self.client = Client(url, token=(self._data_dir / "token").read_text("ascii").strip())
+            self.token = (self.data_dir / "token").read_text("ascii").strip()
+            self.client = Client(url, token=self.token)
             self.deploy(self._function)
         except BaseException:
             self._stop()
@@ -80,7 +84,7 @@ class Server:
             self.process.kill()
             self.process.communicate()
         self.stop_s = time.monotonic() - begun
-        shutil.rmtree(self._data_dir, ignore_errors=True)
+        shutil.rmtree(self.data_dir, ignore_errors=True)
 
     def deploy(self, function: Function) -> None:
         """Create it and wait until it is Active."""
@@ -132,5 +136,6 @@ class Server:
     def retire_all(self) -> None:
         """End every environment and wait until it is gone."""
         for row in self.client.environments():
-            self.client.retire(row["id"])
+            with suppress(ApiError):  # gone by itself
+                self.client.retire(row["id"])
         self.until(lambda: not self.client.environments(), "an environment does not end")

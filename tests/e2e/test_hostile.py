@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from collections.abc import Iterator
@@ -137,6 +138,38 @@ def connect(count):
         except OSError:
             pass
     return [len(KEPT), answered]
+
+def files(seconds):
+    "Files until no more can be made, then descriptors until no more can be opened."
+    made = 0
+    try:
+        while True:
+            with open("/tmp/%d" % made, "wb") as file:
+                file.write(b"x")
+            made += 1
+    except OSError as error:
+        full = error.errno
+    try:
+        while True:
+            KEPT.append(open("/dev/null"))
+    except OSError as error:
+        most = error.errno
+    del KEPT[:]
+    for number in range(made):
+        os.unlink("/tmp/%d" % number)
+    return [made > 1000, full, most]
+
+def tiny_chunks(seconds):
+    "A body that comes by the byte."
+    with api() as peer:
+        try:
+            peer.sendall(RESPONSE + b"Transfer-Encoding: chunked\\r\\n\\r\\n")
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                peer.sendall(b"1\\r\\nx\\r\\n" * 5000)
+        except OSError as error:
+            return type(error).__name__
+    return "sent"
 
 def pipelined(count):
     "Requests without reading answers."
@@ -275,6 +308,14 @@ def test_calls_out_of_turn_are_refused(
     server: Server, method: str, path: str, body: str | None, status: int, kind: str
 ) -> None:
     assert hostile(server, do="ask", requests=[[method, path, body]]) == [[status, kind]]
+
+
+def test_bodies_that_come_by_the_byte_do_no_harm(server: Server) -> None:
+    assert hostile(server, do="tiny_chunks", seconds=1) in ("sent", "ConnectionResetError", "BrokenPipeError")
+
+
+def test_files_and_descriptors_without_end_stay_inside(server: Server) -> None:
+    assert hostile(server, do="files", seconds=1) == [True, errno.ENOSPC, errno.EMFILE]
 
 
 def test_a_caller_that_hangs_up_does_not_stop_the_function(server: Server) -> None:

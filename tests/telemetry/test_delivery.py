@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -248,3 +249,50 @@ async def test_a_fault_and_an_end_are_told_to_the_logs_api_only() -> None:
             told[api] = [event["type"] for event in await listener.next()]
         telemetry.clear()
     assert told == {"telemetry": ["platform.start"], "logs": ["platform.fault", "platform.end", "platform.start"]}
+
+
+async def test_who_subscribes_again_is_told_the_rest_and_nothing_twice() -> None:
+    async with listening() as listener:
+        telemetry = Telemetry(Clock(), "Text")
+        telemetry.begin()
+        asked = wanted(listener)
+
+        def emit(record: str) -> None:
+            telemetry.emit({"time": "t", "type": "function", "record": record})
+
+        emit("told")
+        telemetry.subscribe("one", asked, listener.connect)
+        telemetry.flush()
+        assert [event["record"] for event in await listener.next()] == ["told"]
+        while telemetry._subscribers["one"]._under_way:  # until the answer has arrived
+            await asyncio.sleep(0)
+        emit("waits")
+        for path in ("/a", "/b"):
+            telemetry.subscribe("one", replace(asked, path=path), listener.connect)
+        emit("new")
+        telemetry.flush()
+        assert [event["record"] for event in await listener.next()] == ["waits", "new"]
+        telemetry.subscribe("one", replace(asked, categories=("function",)), listener.connect)
+        telemetry.flush()
+        assert [event["record"] for event in await listener.next()] == ["told", "waits", "new"]
+        telemetry.clear()
+
+
+async def test_batch_that_is_under_way_when_somebody_subscribes_again_is_sent_to_the_new_place() -> None:
+    async with listening() as listener:
+        telemetry = Telemetry(Clock(), "Text")
+        telemetry.begin()
+        asked, called = wanted(listener, timeout_s=0.02), asyncio.Event()
+
+        async def nowhere(port: int) -> socket.socket:
+            called.set()
+            await asyncio.Event().wait()
+            raise AssertionError("it waits for ever")
+
+        telemetry.subscribe("one", asked, nowhere)
+        telemetry.emit({"time": "t", "type": "function", "record": "kept"})
+        telemetry.flush()
+        await called.wait()
+        telemetry.subscribe("one", asked, listener.connect)
+        assert [event["record"] for event in await listener.next()] == ["kept"]
+        telemetry.clear()

@@ -24,3 +24,7 @@ class Subscription:
     method: str = "POST"  #: HTTP only
     path: str = "/"  #: HTTP only
     host: str = "sandbox.localdomain"  #: for the Host header; it is never resolved
+
+    def tells_as(self, other: Subscription) -> bool:
+        """Both tell the same events, in the same form."""
+        return (self.api, self.schema, self.categories) == (other.api, other.schema, other.categories)

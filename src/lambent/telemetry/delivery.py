@@ -44,6 +44,7 @@ class Subscriber:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
+        self._under_way: list[bytes] = []
         self._oldest_at = 0.0  #: when the first of those that wait came
         self._dropped_records = 0
         self._dropped_bytes = 0
@@ -91,6 +92,16 @@ class Subscriber:
             else:
                 self._timer = self._loop.call_later(due_s, self.flush)
 
+    def take_over(self, earlier: Subscriber) -> None:
+        """What waits for an earlier subscription, or is under way for it, waits for this one."""
+        self._waiting, earlier._waiting = earlier._waiting, deque()
+        self._waiting.extendleft(reversed(earlier._under_way))
+        self._waiting_bytes = earlier._waiting_bytes + sum(map(len, earlier._under_way))
+        self._oldest_at = earlier._oldest_at
+        self._dropped_records, self._dropped_bytes = earlier._dropped_records, earlier._dropped_bytes
+        if self._waiting:
+            self.resume()
+
     def close(self) -> None:
         """The subscriber's process is gone."""
         self._stop_timer()
@@ -111,8 +122,9 @@ class Subscriber:
     async def _work(self) -> None:
         try:
             while self._waiting:
-                batch = self._take()
-                await self._deliver(batch)
+                self._under_way = self._take()
+                await self._deliver(self._under_way)
+                self._under_way = []
                 await self._thawed.wait()
                 if not self._is_full():
                     break

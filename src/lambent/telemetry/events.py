@@ -70,13 +70,19 @@ class Telemetry:
         return subscriber.subscription if subscriber is not None else None
 
     def subscribe(self, name: str, subscription: Subscription, connect: Connect) -> None:
-        """Tell `name` what was and what will be. Replaces what it subscribed to before."""
+        """Tell `name` what was and what will be. Replaces what it subscribed to before.
+
+        To be told the same in the same words elsewhere costs no more than that: a guest may ask thousands of times.
+        """
         earlier = self._subscribers.pop(name, None)
+        subscriber = self._subscribers[name] = Subscriber(subscription, connect, self._clock)
+        if earlier is not None and earlier.subscription.tells_as(subscription):
+            subscriber.take_over(earlier)
+        else:
+            for event in self._early or ():
+                self._offer(subscriber, event)
         if earlier is not None:
             earlier.close()
-        subscriber = self._subscribers[name] = Subscriber(subscription, connect, self._clock)
-        for event in self._early or ():
-            self._offer(subscriber, event)
 
     def pause(self) -> None:
         for subscriber in self._subscribers.values():
