@@ -88,6 +88,17 @@ def test_a_sandbox_made_by_root() -> None:
     ]
 
 
+def test_byte_code_lies_over_the_files_that_the_runtime_has_for_it_in_a_sandbox_made_either_way() -> None:
+    spec = replace(SPEC, runtime=Path("/client"), task_code=Path("/images/task"), opt_code=Path("/images/opt"))
+    lines = shown(plan.build(spec, HOST, CHOICES))
+    laid = ["bind /images/task var/runtime/.task 0x7", "bind /images/opt var/runtime/.opt 0x7"]
+    first = lines.index(laid[0])
+    assert lines[first - 1] == "bind /client var/runtime 0x7" and lines[first : first + 2] == laid
+    assert shown(plan.furnish(spec, "/empty", {}, None))[2:] == laid
+    for without in (replace(spec, task_code=None, opt_code=None), replace(spec, runtime=None)):
+        assert not [line for line in shown(plan.build(without, HOST, CHOICES)) if "/images" in line]
+
+
 def test_without_root_a_user_namespace_comes_first_and_a_second_one_last() -> None:
     steps = plan.build(SPEC, replace(HOST, privileged=False, uid=1000, gid=100), CHOICES)
     lines = shown(steps)

@@ -21,6 +21,7 @@ from lambent.runtimes.prepared import BootstrapMissing, PreparedRuntime
 from lambent.sandbox.base import Places, Process, ProcessSpec, SandboxError, SandboxSpec, Usage
 from lambent.worker.base import Served, Sink, Source
 from lambent.worker.blanks import Blanks
+from lambent.worker.codes import Codes
 from lambent.worker.driver import Driver
 from lambent.worker.parts import Parts
 
@@ -231,6 +232,7 @@ class FakeHost:
 
     guests: list[Guest] = field(default_factory=lambda: [obliging])
     name: str = "fake"
+    shows_code: bool = False
     create_error: Exception | None = None
     create_gate: asyncio.Event | None = None
     sandbox_fails: dict[str, Exception] = field(default_factory=dict)
@@ -325,7 +327,8 @@ class FakeHost:
     def parts(self) -> Parts:
         host = cast(Any, self)
         blanks = Blanks(backend=host, clock=Clock(), run="run", most=0, memory_budget_bytes=None)
-        made = _Parts(Clock(), host, host, host, host, host, "host", None, blanks, self.ended)
+        codes = Codes(host, host, "run")
+        made = _Parts(Clock(), host, host, host, host, host, "host", None, blanks, codes, self.ended)
         made.host = self
         return made
 

@@ -23,6 +23,8 @@ from lambent.runtimes.interpreters import Interpreter
 _SOURCES: Final = Path(__file__).parent / "bootstrap"
 #: A folder of the runtime folder that hides the host's own packages.
 EMPTY: Final = ".empty"
+#: Empty files that a sandbox lays the byte code of a function's package and layers over.
+CODE_IMAGES: Final = (".task", ".opt")
 _attempts = itertools.count()
 
 
@@ -102,7 +104,9 @@ async def _compose(folder: Path, installed: Path, sources: Path, interpreter: In
         bootstrap.write_text(f"#!/var/lang/bin/python{interpreter.line}\n" + (folder / "bootstrap.py").read_text())
         bootstrap.chmod(0o755)
         (folder / EMPTY).mkdir(exist_ok=True)
-        ours = [folder / "lambent_client.py", folder / "start_image.py"]
+        for name in CODE_IMAGES:
+            (folder / name).touch()
+        ours = [folder / name for name in ("lambent_client.py", "start_image.py", "code_image.py", "compile_code.py")]
         await packages.byte_compile(interpreter, folder, ours, environ)
         await packages.write_image(interpreter, folder, environ)
 

@@ -86,6 +86,13 @@ class PreparedRuntime:
         wrapper = function.environment.get("AWS_LAMBDA_EXEC_WRAPPER")
         return (_placed(wrapper, places), *argv) if wrapper else argv
 
+    @property
+    def compiler(self) -> tuple[str, ...] | None:
+        """The command that compiles the folder that follows, at AWS's places; None where nothing is compiled."""
+        if self.family != "python":
+            return None
+        return (f"/var/lang/bin/python{self.line}", "-I", "-S", "/var/runtime/compile_code.py")
+
     def environment(self, places: Places, function: FunctionVersion) -> dict[str, str]:
         """The variables of this runtime's row, to be laid over the customer's.
 

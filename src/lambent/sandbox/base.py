@@ -33,6 +33,9 @@ class SandboxSpec:
     tmp_mib: int
     opt: Path | None = None  #: merged layers, shown at /opt; None shows an empty folder
     runtime: Path | None = None  #: bootstrap and SDK, shown at /var/runtime
+    #: files shown over the empty ones `.task` and `.opt` of `runtime`, where `SandboxBackend.shows_code`
+    task_code: Path | None = None
+    opt_code: Path | None = None
     #: the interpreter: (host path, path below /var/lang) in the order in which they are bound
     lang: tuple[tuple[Path, str], ...] = ()
     network: str = "host"  #: or "isolated": loopback and the Runtime API only
@@ -158,6 +161,8 @@ class Sandbox(Protocol):
 
 class SandboxBackend(Protocol):
     name: str
+    #: Whether guests find things at AWS's places, and byte code of `task` and `opt` below the runtime.
+    shows_code: bool
 
     async def start(self) -> None:
         """Prepare pools and parent cgroups, and remove what a dead server of the same instance left.

@@ -191,6 +191,7 @@ class ProcessBackend:
     """See `base.SandboxBackend`. Everything lies under `work_dir`, one folder per sandbox."""
 
     name = "process"
+    shows_code = False
 
     def __init__(self, instance: str, work_dir: Path) -> None:
         self._root = work_dir / f"process-{instance}"

@@ -29,8 +29,8 @@ XRAY = {
 
 
 def sandbox_spec(environment_id: str, function: FunctionVersion, runtime: PreparedRuntime, task: Path,
-                 opt: Path | None, network: str) -> SandboxSpec:
-    """The sandbox for one environment of this function version."""
+                 opt: Path | None, network: str, codes: tuple[Path | None, Path | None]) -> SandboxSpec:
+    """The sandbox for one environment of this function version. `codes` are what was compiled of task and opt."""
     return SandboxSpec(
         id=environment_id,
         task=task,
@@ -39,6 +39,8 @@ def sandbox_spec(environment_id: str, function: FunctionVersion, runtime: Prepar
         opt=opt,
         runtime=runtime.runtime_dir,
         lang=runtime.lang,
+        task_code=codes[0],
+        opt_code=codes[1],
         network=network,
     )
 

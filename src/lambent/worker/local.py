@@ -23,6 +23,7 @@ from lambent.store.references import names_of
 from lambent.telemetry.logstores import LogStores
 from lambent.worker.base import Owner, PreparationFailed
 from lambent.worker.blanks import Blanks
+from lambent.worker.codes import Codes
 from lambent.worker.driver import Driver
 from lambent.worker.packages import PackageStore
 from lambent.worker.parts import Parts
@@ -43,7 +44,8 @@ class LocalWorker:
         self._run = os.urandom(3).hex()  # tells the environments of this start from those of earlier ones
         blanks = Blanks(backend=backend, clock=clock, run=self._run, most=most_blanks,
                         memory_budget_bytes=memory_budget_bytes)
-        self._parts = Parts(clock, backend, runtimes, packages, logs, owner, network, peers, blanks, self._ended,
+        codes = Codes(packages, backend, self._run)
+        self._parts = Parts(clock, backend, runtimes, packages, logs, owner, network, peers, blanks, codes, self._ended,
                             limit_bandwidth)
         self._clock = clock
         clock.watch(self._clock_advanced)
@@ -241,10 +243,12 @@ class LocalWorker:
             self._parts.complain(f"{function.name}: {runtime.identifier} is not on this host; {runtime.actual} serves")
         if function.architecture == "arm64" and os.uname().machine == "x86_64":
             self._parts.complain(f"{function.name}: arm64 code runs on this x86_64 host; native parts will not load")
+        self._parts.compiled(function, runtime)
         self._parts.blanks.expect(runtime, function, self._parts.network)
         return function
 
     async def stop(self) -> None:
+        await self._parts.codes.stop()
         await self._parts.blanks.stop()
         await self._empty.wait()
         if self._parts.peers is not None:

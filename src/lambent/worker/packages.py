@@ -34,6 +34,7 @@ _MAX_NAME = 255  # NAME_MAX of every file system that matters
 _MAX_PATH = 3_000  # leaves room for the data directory before PATH_MAX
 _CHUNK = 1 << 20
 _TEMPORARY = ".tmp-"
+_CODE = ".code"  #: a folder of folders, by name of the package
 _UNIX = 3  # zipfile's create_system
 _BROKEN = "Could not unzip uploaded file. Please check your file, then try to upload again."
 _TOO_BIG = f"Unzipped size must be smaller than {UNZIPPED_BYTES} bytes"
@@ -152,6 +153,26 @@ class PackageStore:
         """Where `unpack` put this package, or will."""
         return self._root / sha256
 
+    def code_path(self, name: str, label: str) -> Path:
+        """Where `keep_code` puts what was compiled of the folder `name`."""
+        return self._root / _CODE / name / label
+
+    def temporary(self) -> Path:
+        """A new path in the store; what is there when the server ends is removed by the next."""
+        return self._root / (_TEMPORARY + secrets.token_hex(8))
+
+    def keep_code(self, temporary: Path, name: str, label: str) -> None:
+        """Give a file at a `temporary` path its place beside the folder `name`, which somebody holds. What has a label
+        that differs after the last dash only is out of date, and goes. Blocks.
+        """
+        place = self.code_path(name, label)
+        temporary.chmod(0o444)
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        os.replace(temporary, place)
+        for other in place.parent.iterdir():
+            if other != place and other.name.rpartition("-")[0] == label.rpartition("-")[0]:
+                other.unlink()
+
     def opt_path(self, layers: Sequence[str]) -> Path | None:
         """Where `opt` put these layers, or will."""
         return self._root / opt_name(layers) if layers else None
@@ -192,8 +213,8 @@ class PackageStore:
 
         `in_use` must hold what stored functions name and what living environments have mounted.
         """
-        unused = [path.name for path in self._root.iterdir() if path.name not in in_use
-                  and not path.name.startswith(".")]  # fmt: skip
+        there = [*self._root.iterdir(), *((self._root / _CODE).iterdir() if (self._root / _CODE).is_dir() else ())]
+        unused = {path.name for path in there if path.name not in in_use and not path.name.startswith(".")}
         doomed = [path for name in unused for path in self.take_away(name)]
         await asyncio.to_thread(delete_all, doomed)
         return len(doomed)
@@ -201,16 +222,20 @@ class PackageStore:
     def take_away(self, name: str) -> list[Path]:
         """Take a folder that nobody needs out of the store, by a rename; what is to be deleted, if it was there.
 
-        An `unpack` that comes now makes a new one. One that is under way is left alone.
+        An `unpack` that comes now makes a new one. One that is under way is left alone. What was compiled of it goes
+        with it.
         """
-        doomed = self._root / (_TEMPORARY + secrets.token_hex(8))
         if name in self._running:
             return []
-        try:
-            (self._root / name).rename(doomed)
-        except FileNotFoundError:
-            return []
-        return [doomed]
+        doomed = []
+        for path in (self._root / name, self._root / _CODE / name):
+            away = self.temporary()
+            try:
+                path.rename(away)
+            except FileNotFoundError:
+                continue
+            doomed.append(away)
+        return doomed
 
 
 def _make(target: Path, fill: Callable[[Path], None]) -> Path:

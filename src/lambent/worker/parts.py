@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lambent.clock import Clock
@@ -17,10 +18,12 @@ from lambent.runtimes.catalog import RuntimeUnavailable
 from lambent.runtimes.preparation import Runtimes
 from lambent.runtimes.prepared import PreparedRuntime
 from lambent.sandbox.base import ProcessSpec, Sandbox, SandboxBackend, SandboxError
+from lambent.store.references import opt_name
 from lambent.telemetry.logstores import LogStores
 from lambent.worker import layout
 from lambent.worker.base import Owner
 from lambent.worker.blanks import Blanks
+from lambent.worker.codes import Codes
 from lambent.worker.packages import PackageStore
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ class Parts:
     network: str
     peers: PeerLookup | None
     blanks: Blanks
+    codes: Codes
     ended: Callable[[Driver], None]
     limit_bandwidth: bool = False  #: of streamed responses, as AWS does
     short_of_memory: bool = False  #: all environments together are close to what they may use
@@ -53,9 +57,15 @@ class Parts:
         except ApiError as error:  # it could be unpacked before: the blob has been spoilt since
             raise SandboxError(error.message) from None
         runtime = await self._runtime(function)
-        spec = layout.sandbox_spec(environment_id, function, runtime, task, opt, self.network)
+        codes = self.compiled(function, runtime)
+        spec = layout.sandbox_spec(environment_id, function, runtime, task, opt, self.network, codes)
         blank = await self.blanks.take(runtime, function, spec, on_death)
         return blank or await self.backend.create(spec, on_death)
+
+    def compiled(self, function: FunctionVersion, runtime: PreparedRuntime) -> tuple[Path | None, Path | None]:
+        """Byte code of the function's package and of its layers, which are unpacked; what is missing is made soon."""
+        opt = self.codes.of(opt_name(function.layers), "/opt", runtime) if function.layers else None
+        return self.codes.of(function.code_sha256, "/var/task", runtime), opt
 
     async def _runtime(self, function: FunctionVersion) -> PreparedRuntime:
         # At once for one that this server prepared; after a restart, or when a cache was emptied, it is made here.

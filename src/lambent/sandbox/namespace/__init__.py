@@ -45,6 +45,7 @@ class NamespaceBackend:
     """
 
     name = "namespace"
+    shows_code = True
 
     def __init__(
         self, instance: str, work_dir: Path, memory_cap_bytes: int, tmp: str = "auto", cache_dir: Path | None = None,

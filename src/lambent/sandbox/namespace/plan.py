@@ -220,12 +220,20 @@ def _functions(tree: _Tree, spec: SandboxSpec, lang_files: frozenset[str]) -> No
             tree.folder(path + "/lib" if spec.task is None else path)
         else:
             tree.bind(str(source), path)
+    for code, path in _codes(spec):
+        tree.cover(code, path)
     tree.folder("var/lang")
     for source, below in spec.lang:
         if below.startswith("/") or ".." in below.split("/"):
             raise ValueError(f"{below!r} is not a path below /var/lang")
         path = "var/lang/" + below if below not in ("", ".") else "var/lang"
         tree.bind(str(source), path, is_file=str(source) in lang_files)
+
+
+def _codes(spec: SandboxSpec) -> list[tuple[str, str]]:
+    """Byte code that lies over files of the runtime folder, which waits with empty ones."""
+    found = ((spec.task_code, "var/runtime/.task"), (spec.opt_code, "var/runtime/.opt"))
+    return [(str(source), path) for source, path in found if source is not None and spec.runtime is not None]
 
 
 def _proc(tree: _Tree, host: Host, generated: Mapping[str, bytes]) -> None:
@@ -273,7 +281,7 @@ def furnish(spec: SandboxSpec, empty: str, views: Mapping[str, str], tmp: int | 
     `empty` is an empty folder of the host, `views` are files of it that are to lie over generated ones, by path below
     the root; `tmp` is the place of the mount for /tmp among the descriptors, None when the one that is there will do.
     """
-    shown = [(str(spec.task), "var/task"), (str(spec.opt or empty), "opt"),
+    shown = [(str(spec.task), "var/task"), (str(spec.opt or empty), "opt"), *_codes(spec),
              *((source, path) for path, source in views.items())]  # fmt: skip
     steps = [Step("bind", (RDONLY | NOSUID | NODEV,), (source.encode(), path.encode())) for source, path in shown]
     return steps if tmp is None else [*steps, Step("attach", (tmp,), (b"tmp",))]

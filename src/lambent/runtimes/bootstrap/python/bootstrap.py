@@ -92,6 +92,8 @@ def main() -> None:
     sys.path[:] = [entry for entry in found[3:] if entry != runtime] + [runtime]
     gc.disable()  # nothing of what follows becomes garbage, and looking for it takes a millisecond
     image = open_image(runtime)
+    import code_image  # type: ignore[import-not-found]
+
     # Before the official package, since it chooses how that talks.
     from lambent_client import SocketClient, keep_records_whole  # type: ignore[import-not-found]
 
@@ -117,6 +119,7 @@ def main() -> None:
             importlib.reload(bootstrap)
     gc.enable()
     sys.path[:] = found
+    code_image.install(runtime)
     for folder in found[:3]:
         if has_path_files(folder):
             site.addsitedir(folder)

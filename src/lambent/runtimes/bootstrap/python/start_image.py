@@ -62,6 +62,7 @@ def write(folder: str) -> None:
     sys.path.append(folder)
     import site  # noqa: F401
 
+    import code_image  # type: ignore[import-not-found]  # noqa: F401
     import lambent_client  # type: ignore[import-not-found]  # noqa: F401
 
     from awslambdaric import bootstrap  # type: ignore[import-not-found]  # noqa: F401 # isort: skip
