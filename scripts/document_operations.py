@@ -26,8 +26,8 @@ _FRONTEND = {"Invoke": invoke.__name__, "InvokeWithResponseStream": streaming.__
 
 #: Resources that are judged, kept and shown, by the operations on them, and what they do at run time.
 _STORED: dict[str, tuple[str, ...]] = {
-    "invocations from other accounts and over open URLs are judged by it; no other calls are, since callers are not "
-    "authenticated": (
+    "invocations from other accounts and, with `--public-urls policy`, over open URLs are judged by it; no other calls "
+    "are, since callers are not authenticated": (
         "AddPermission", "GetPolicy", "RemovePermission",
     ),
     "kept for asynchronous invocation": (

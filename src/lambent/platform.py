@@ -112,7 +112,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
 
     control = ControlPlane(store, packages, worker, clock, account=settings.account, region=settings.region,
                            endpoint=lambda: url, capacity=dispatcher, logs=logs, s3=s3_source(settings, clock),
-                           inactive_after_s=settings.inactive_after_days * 86_400)
+                           inactive_after_s=settings.inactive_after_days * 86_400,
+                           url_policies=settings.public_urls == "policy")
     await control.start()
     stack.push_async_callback(control.stop)
 

@@ -114,9 +114,11 @@ SETTINGS: tuple[Setting, ...] = (
             "seconds after which an environment is recycled, less up to a tenth", minimum=1),
     Setting("inactive_after_days", float, 14.0,
             "days without use after which a function in a VPC becomes Inactive, as on AWS; 0: never", minimum=0),
+    Setting("public_urls", str, "open", "who may call a function URL of auth type NONE: everybody, or, as on AWS, only "
+            "where the function's policy lets everybody in", ("open", "policy")),
     Setting("concurrency", int, 1000, "concurrent executions of each account, in each region", minimum=1),
     Setting("memory_mib", int, 0, "memory of all environments together; 0 takes 80 % of the host's", minimum=0),
-    Setting("blanks", int, 8, "most sandboxes kept ready with a waiting runtime, before functions need them", minimum=0),
+    Setting("blanks", int, 8, "most sandboxes kept ready with a waiting runtime in them", minimum=0),
     Setting("drain_s", float, 5.0, "seconds that running invocations get when the server stops", minimum=0),
     Setting("stream_bandwidth", str, "aws",
             "rate of a streamed response: as on AWS (6 MiB at full speed, then 2 MiB/s), or unlimited",
@@ -144,6 +146,7 @@ class Settings:
     keep_alive_s: float
     max_age_s: float
     inactive_after_days: float
+    public_urls: Literal["open", "policy"]
     concurrency: int
     memory_mib: int
     blanks: int

@@ -134,7 +134,7 @@ async def running(data_dir: Path, preparer: GatedPreparer | None = None, s3: S3S
     capacity = RecordedCapacity()
     app = ControlPlane(store, packages, preparer, clock, account="000000000000", region="us-east-1",
                        endpoint=lambda: plane.endpoint, capacity=capacity, s3=s3,
-                       inactive_after_s=inactive_after_s)  # fmt: skip
+                       inactive_after_s=inactive_after_s, url_policies=True)  # fmt: skip
     plane = Plane(store, packages, preparer, clock, app, capacity)
     connections: set[Connection] = set()
 

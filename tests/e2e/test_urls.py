@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .harness import Answer, Function, Server, refusal
+from .harness import Answer, Function, Server, refusal, running
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:"
+#: As on AWS; that they are open without it is the last test.
+FLAGS = ("--public-urls", "policy")
 
 #: Answers with what it got, or with what the query names.
 SOURCE = """
@@ -251,3 +254,11 @@ def test_a_url_with_iam_stays_shut(server: Server) -> None:
     assert (shut.status, shut.header("x-amzn-ErrorType")) == (403, "AccessDeniedException")
     asked = [("Origin", "https://a.example"), ("Access-Control-Request-Method", "PUT")]
     assert server.http("OPTIONS", "/", host=host, headers=asked).header("Access-Control-Allow-Origin") == "*"
+
+
+def test_a_url_is_open_without_a_policy_unless_that_is_asked_for(data_dir: Path) -> None:
+    with running(data_dir.with_name("open")) as server:
+        server.deploy(Function("plain", "def handler(event, context):\n    return event['rawPath']\n"))
+        reply = server.functions.create_function_url_config(FunctionName="plain", AuthType="NONE")
+        host = reply["FunctionUrl"].removeprefix("http://").removesuffix("/")
+        assert server.http("GET", "/hello", host=host).body == b"/hello"

@@ -53,9 +53,10 @@ class ControlPlane:
 
     def __init__(self, store: Store, packages: PackageStore, preparer: Preparer, clock: Clock, *, account: str,
                  region: str, endpoint: Callable[[], str], capacity: Capacity, logs: LogStores | None = None,
-                 s3: S3Source | None = None, inactive_after_s: float = 0.0) -> None:
+                 s3: S3Source | None = None, inactive_after_s: float = 0.0, url_policies: bool = False) -> None:
         self._store = store
         self._packages = packages
+        self._url_policies = url_policies
         self._activation = Activation(store, packages, preparer, report)
         self._collector = Collector(store.blobs, packages, report)
         self._inactivity = Inactivity(store, self._activation, capacity, clock, inactive_after_s, report)
@@ -78,7 +79,8 @@ class ControlPlane:
         self._store.functions.watch(self._refresh_provisioning)
         self._inactivity.start()
         self._store.functions.when_another_account_calls(partial(may_invoke, self._store.documents))
-        self._store.urls.when_anybody_calls(partial(may_use_url, self._store.documents))
+        if self._url_policies:
+            self._store.urls.when_anybody_calls(partial(may_use_url, self._store.documents))
 
     def _refresh_provisioning(self, arn: str, version: str, serving: FunctionVersion | None) -> None:
         _, _, _, region, account, _, name = arn.split(":")

@@ -44,7 +44,7 @@ class UrlTable:
     def __init__(self) -> None:
         self._by_id: dict[str, FunctionUrl] = {}
         self._by_target: dict[tuple[str, str, str, str], FunctionUrl] = {}
-        self._is_public: Callable[[FunctionUrl], bool] = lambda _url: False
+        self._is_public: Callable[[FunctionUrl], bool] = lambda _url: True
 
     def __iter__(self) -> Iterator[FunctionUrl]:
         return iter(self._by_id.values())
@@ -61,11 +61,11 @@ class UrlTable:
         return [url for url in self._by_id.values() if url.key[:3] == function]
 
     def is_public(self, url: FunctionUrl) -> bool:
-        """Whether the function's policy lets anybody call over this URL."""
+        """Whether anybody may call over this URL, when its auth type is NONE."""
         return self._is_public(url)
 
     def when_anybody_calls(self, callback: Callable[[FunctionUrl], bool]) -> None:
-        """Ask `callback(url)` whether the policy lets anybody in."""
+        """Ask `callback(url)` instead of letting everybody in."""
         self._is_public = callback
 
     def save(self, url: FunctionUrl) -> Change[FunctionUrl]:
