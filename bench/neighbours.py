@@ -20,6 +20,7 @@ from bench import Function
 from bench.measure import median, quantile
 from bench.server import NoServer, Server
 from bench.wire import Wire, WrongAnswer
+from lambent.sandbox import promptness
 
 #: What a neighbour may notice at most: its p50 and its p99 against quiet spells.
 WANTED = 2.0
@@ -278,6 +279,7 @@ def main(arguments: list[str]) -> int:
     unknown = [act for act in options.acts if act not in ACTS]
     if unknown:
         parser.error(f"{unknown[0]!r} is none of {', '.join(ACTS)}")
+    promptness.ask()  # the caller is not what is measured, and elsewhere on other processors
     print("| what a neighbour suffers while there are   | p50 us | then   | ratio | p99 us | then   | ratio "
           f"| {WANTED:g}x |\n| --- | --- | --- | --- | --- | --- | --- | --- |")
     try:

@@ -336,7 +336,7 @@ class Connection(asyncio.Protocol):
             if self._held and self._current is None and not self.closed:
                 self._flush()
         if self._share is not None and not (self.closed or self._ended):
-            self._rest_for(self._share.rest(begun))
+            self._rest_for(self._share.rest(begun, len(data)))
         self._pace()
 
     # requests

@@ -24,6 +24,8 @@ FIRST_SLICE_BYTES = 4096
 #: response of 6 MB takes about 5 ms.
 PACE_SHARE = 0.2
 PACE_SAVED_S = 0.03
+#: What a byte has cost before it is handed to us: the kernel copies it twice.
+PACE_BYTE_S = 1e-9
 SLICE_BYTES = 16_384
 #: Names and methods as clients and runtimes spell them, so that hot requests need no work for them.
 _NAMES = {
@@ -71,8 +73,9 @@ class Pace:
     def begin(self) -> float:
         return self._monotonic()
 
-    def rest(self, begun: float) -> float:
-        """Work that began then is done; for how many seconds none may follow, mostly 0."""
+    def rest(self, begun: float, size: int = 0) -> float:
+        """Work on so many bytes that began then is done; for how many seconds none may follow, mostly 0."""
+        begun -= size * PACE_BYTE_S
         now = self._monotonic()
         self._left = min(PACE_SAVED_S, self._left + (begun - self._at) * PACE_SHARE) - (now - begun)
         self._at = now
