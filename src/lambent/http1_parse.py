@@ -75,9 +75,9 @@ class Pace:
 
     def rest(self, begun: float, size: int = 0) -> float:
         """Work on so many bytes that began then is done; for how many seconds none may follow, mostly 0."""
-        begun -= size * PACE_BYTE_S
         now = self._monotonic()
-        self._left = min(PACE_SAVED_S, self._left + (begun - self._at) * PACE_SHARE) - (now - begun)
+        spent = now - begun + size * PACE_BYTE_S
+        self._left = min(PACE_SAVED_S, self._left + (begun - self._at) * PACE_SHARE) - spent
         self._at = now
         return 0.0 if self._left >= 0 else -self._left / PACE_SHARE
 
