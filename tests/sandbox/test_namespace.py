@@ -548,3 +548,30 @@ def test_a_host_that_cannot_isolate_says_so_in_one_line(arena: Arena) -> None:
     else:
         with pytest.raises(SandboxError, match=r"this host cannot isolate environments: .*--sandbox process"):
             refuse()
+
+
+#: Says for whom a signal waits: `SigPnd` is the thread's own, `ShdPnd` is for any thread of the process.
+WAITS_FOR = """
+import signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+print("up", flush=True)
+while signal.SIGTERM not in signal.sigpending():
+    time.sleep(0.01)
+status = dict(line.split(":") for line in open("/proc/self/status").read().splitlines())
+print(*[name for name in ("SigPnd", "ShdPnd") if int(status[name], 16) >> 14 & 1])
+"""
+
+
+@pytest.mark.parametrize("arena", [ROOT, ROOT_PYTHON, ROOTLESS], ids=lambda arena: arena.name)
+def test_a_signal_is_for_the_first_thread_which_runs_pythons_handlers(arena: Arena) -> None:
+    """For any thread of a process that is just being thawed the kernel may take another one."""
+
+    async def scenario(stage: Stage) -> None:
+        sandbox = await stage.create()
+        guest = await start(sandbox, PYTHON, "-c", WAITS_FOR)
+        assert await guest.line() == "up"
+        sandbox.signal(guest.pid, signal.SIGTERM)
+        assert (await guest.end())[1] == "SigPnd\n"
+        await sandbox.destroy("test")
+
+    arena.play(scenario)

@@ -566,7 +566,9 @@ static void signal_one(void)
     memcpy(token_and_signal, message + 1, sizeof token_and_signal);
     for (int i = 0; i < MAX_RUNNING; i++)
         if (running[i].pid && running[i].token == token_and_signal[0])
-            kill(running[i].pid, (int)token_and_signal[1]);
+            // To its first thread. Of one that is about to leave the freezer the kernel thinks that it has a signal
+            // already, and gives one for the whole process to another thread: then Python's handlers do not run.
+            syscall(SYS_tgkill, running[i].pid, running[i].pid, (int)token_and_signal[1]);
 }
 
 static void serve(size_t size)

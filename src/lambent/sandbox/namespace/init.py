@@ -21,10 +21,10 @@ from typing import Any, NoReturn
 
 OPEN_TREE, MOVE_MOUNT, CLONE3, CLOSE_RANGE, MOUNT_SETATTR = 428, 429, 435, 436, 442
 LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 444, 446
-#: clone, pivot_root, capset, seccomp, rt_sigaction: the few calls whose numbers differ by architecture
-CLONE, PIVOT_ROOT, CAPSET, SECCOMP, SIGACTION = {
-    "x86_64": (56, 155, 126, 317, 13),
-    "aarch64": (220, 41, 91, 277, 134),
+#: clone, pivot_root, capset, seccomp, rt_sigaction, tgkill: the few calls whose numbers differ by architecture
+CLONE, PIVOT_ROOT, CAPSET, SECCOMP, SIGACTION, TGKILL = {
+    "x86_64": (56, 155, 126, 317, 13, 234),
+    "aarch64": (220, 41, 91, 277, 134, 131),
 }[os.uname().machine]
 
 AT_FDCWD, CLONE_PARENT, CLONE_INTO_CGROUP, CLONE_NEWCGROUP = -100, 0x8000, 0x200000000, 0x2000000
@@ -454,7 +454,7 @@ def serve(body: bytes, fds: list[int]) -> None:
     elif kind == b"G":
         token, signum = struct.unpack_from("<II", body, 1)
         for pid in [pid for pid, owner in guests.running.items() if owner == token]:
-            os.kill(pid, signum)
+            call(TGKILL, pid, pid, signum)  # to its first thread, see `init.c`
     elif kind == b"K":
         signal_everybody(signal.SIGKILL)
         tell(b"k")
