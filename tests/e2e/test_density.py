@@ -9,8 +9,9 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from .harness import Function, Server, at_once, meeting, until
+from .harness import Function, Server, at_once, meeting, running, until
 
+FLAGS = ("--blanks", "0")  # they have descriptors, too
 ENVIRONMENTS = 6
 #: Each is held by the server for as long as the environment lives; any more need a reason, and room in this table.
 EACH = {
@@ -55,6 +56,10 @@ def without_callers(server: Server) -> Counter[str]:
     return descriptors(server)
 
 
+def each(found: Counter[str]) -> dict[str, int]:
+    return EACH | {next(name for name in found if name.startswith("memory.")): 1}
+
+
 def test_an_idle_environment_takes_six_descriptors_of_the_server(server: Server) -> None:
     first = server.idle(server.invoke("crowd").environment)["id"]
     before = without_callers(server)
@@ -66,9 +71,23 @@ def test_an_idle_environment_takes_six_descriptors_of_the_server(server: Server)
     assert first in served
     for environment in served:
         server.idle(environment)
-    peak = next(name for name in before if name.startswith("memory."))
-    wanted = {kind: count * ENVIRONMENTS for kind, count in (EACH | {peak: 1}).items()}
+    wanted = {kind: count * ENVIRONMENTS for kind, count in each(before).items()}
     assert sum(wanted.values()) == 6 * ENVIRONMENTS
     assert without_callers(server) - before == wanted
     at_once(partial(server.retire, name) for name in served)
     until(lambda: sum(descriptors(server).values()) <= sum(before.values()) - 6)
+
+
+def test_an_environment_that_was_a_blank_takes_no_more(tmp_path: Path) -> None:
+    with running(tmp_path / "data", "--blanks", "1") as server:
+        server.deploy(*FUNCTIONS)
+
+        def parked() -> bool:
+            return bool(server.http("GET", "/_lambent/health").json()["blanks"])
+
+        until(parked)
+        before = without_callers(server)
+        row = server.idle(server.invoke("crowd").environment)
+        assert row["from_blank"]
+        until(parked)
+        assert without_callers(server) - before == each(before)
