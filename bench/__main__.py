@@ -1,7 +1,7 @@
 """`make bench`: measures everything, prints one table, keeps it in `bench/results/`.
 
 `make bench ARGS="warm cold"` measures some parts. `--check` ends with exit code 1 when a wanted figure is missed,
-`--no-save` keeps nothing; smaller numbers of samples and environments are for a quick look. Everything takes about
+`--no-save` keeps nothing, `--save` a run of some parts too; smaller numbers of samples and environments are for a quick look. Everything takes about
 a quarter of an hour, and wants a machine that does nothing else.
 """
 
@@ -103,6 +103,7 @@ def _arguments() -> tuple[argparse.Namespace, Options]:
     parser.add_argument("parts", nargs="*", help="what to measure (default: everything)")
     parser.add_argument("--check", action="store_true", help="exit code 1 when a wanted figure is missed")
     parser.add_argument("--no-save", action="store_true", help="write no files")
+    parser.add_argument("--save", action="store_true", help="keep a run of some parts too")
     usual = Options()
     for name, what in (("samples", "of each cold start"), ("burst", "calls at once in the burst"),
                        ("environments", "held at once in density and crowd"), ("functions", "stored in crowd"),
@@ -136,7 +137,7 @@ def main() -> int:
     print(f"{machine.text()}\n\n{table(lines)}\n\n{notes(lines)}\n\n{said}")
     if machine.load > machine.cores / 2:
         print("\nThe machine was busy before this began: take the ratios with care.")
-    if not given.no_save and not failed:
+    if given.save or (parts == set(PARTS) and not given.no_save and not failed):
         name = "" if parts == set(PARTS) else "-".join(part for part in PARTS if part in parts)
         print(f"\nkept in {save(machine, about, lines, name).relative_to(CHECKOUT)}")
     for sentence in failed:

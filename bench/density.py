@@ -67,6 +67,14 @@ class Crowd:
                 self.held[name] = header(answer, b"X-Lambent-Environment")
                 self.made_ms.append(taken_ms)
 
+    def keep(self, living: set[str]) -> None:
+        """Forget environments that were ended to make room for others."""
+        made = len(self.held)
+        self.held = {name: environment for name, environment in self.held.items() if environment in living}
+        if len(self.held) < made:
+            self.gave_out = self.gave_out or (f"memory of all environments together (--memory-mib): {made} were made, "
+                                              f"of which {made - len(self.held)} idle ones made room")  # fmt: skip
+
 
 def measure(options: Options, parts: set[str]) -> list[Line]:
     """The lines of `density` and of `crowd`, over the same environments."""
@@ -87,6 +95,7 @@ def measure(options: Options, parts: set[str]) -> list[Line]:
         took_s = time.monotonic() - begun
         if crowd.gave_out:
             crowd.gave_out = _limit(full) or crowd.gave_out
+        crowd.keep({row["id"] for row in full.client.environments()})
         if "density" in parts:
             lines += _density(options, full, crowd, before, took_s)
         if "crowd" in parts:
@@ -109,7 +118,7 @@ def _density(options: Options, server: Server, crowd: Crowd, before: tuple[int, 
     idle_share = (cpu_us(server.process.pid) - used_us) / IDLE_S / 1e6
     again, same = _call_again(server, crowd)
     first, last = median(crowd.made_ms[:ENDS]), median(crowd.made_ms[-ENDS:])
-    said = [f"{len(crowd.held):,} made in {took_s:.0f} s, {AT_ONCE} at once",
+    said = [f"{len(crowd.made_ms):,} made in {took_s:.0f} s, {AT_ONCE} at once",
             f"a new one took {first:.1f} ms at first, {last:.1f} at last",
             f"all but {len(crowd.held) - same} answered again in the same environment", f"/tmp on {options.tmp}",
             f"what gave out: {crowd.gave_out or 'nothing'}"]  # fmt: skip

@@ -108,6 +108,15 @@ def test_growing_stops_with_what_gave_out(monkeypatch: pytest.MonkeyPatch) -> No
     assert crowd.held == {} and list(crowd.names) == ["b"]
 
 
+def test_environments_that_made_room_are_not_held() -> None:
+    crowd = Crowd(deque(), {"a": "x-1", "b": "x-2"}, [1.0, 2.0])
+    crowd.keep({"x-1", "x-2", "x-3"})
+    assert crowd.gave_out == "" and len(crowd.held) == 2
+    crowd.keep({"x-2"})
+    assert crowd.held == {"b": "x-2"}
+    assert crowd.gave_out.endswith("2 were made, of which 1 idle ones made room")
+
+
 def test_a_part_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(options: Options) -> list[Line]:
         raise NoServer("it does not start")
