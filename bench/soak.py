@@ -68,7 +68,7 @@ class Soak:
         self._spend(minutes * 60)
         after = self._calm()
         print(f"after:  {after.text()}", flush=True)
-        self._compare(before, after)
+        self.wrong += leaks(before, after)
         self._judge_memory()
         self._tell()
 
@@ -145,15 +145,6 @@ class Soak:
                 return now
             time.sleep(0.1)
 
-    def _compare(self, before: Holdings, after: Holdings) -> None:
-        for name in ("processes", "groups", "mounts", "loops"):
-            more = getattr(after, name) - getattr(before, name)
-            if more > 0:
-                self.wrong.append(f"{more} {name} are left")
-        left = after.descriptors - before.descriptors
-        if left:
-            self.wrong.append(f"descriptors are left: {dict(left)}")
-
     def _judge_memory(self) -> None:
         quarter = len(self._samples) // 4
         if quarter < 5:
@@ -185,6 +176,14 @@ class Soak:
             if sign in said:
                 self.wrong.append(f"the server's standard error has {said.count(sign)} times {sign!r}:")
                 self.wrong.append(said[max(0, said.index(sign) - 500) :][:3000])
+
+
+def leaks(before: Holdings, after: Holdings) -> list[str]:
+    """What there is more of afterwards, one line for each kind."""
+    more = {name: getattr(after, name) - getattr(before, name) for name in ("processes", "groups", "mounts", "loops")}
+    found = [f"{count} {name} are left" for name, count in more.items() if count > 0]
+    left = after.descriptors - before.descriptors
+    return [*found, f"descriptors are left: {dict(left)}"] if left else found
 
 
 def _parallel(works: list[Callable[[], None]]) -> None:

@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import bench.__main__ as command
 import pytest
-from bench import Options, core, memory, report
+from bench import Options, core, memory, neighbours, report
 from bench.burst import together
 from bench.cold import Fresh, header
 from bench.density import Crowd
@@ -22,6 +23,8 @@ from bench.measure import Line, around, median, quantile, ratio, rounds
 from bench.peers import Peers
 from bench.processes import children, identity, parent, pss_bytes
 from bench.server import NoServer, Server
+from bench.soak import leaks
+from bench.soak_watch import Holdings
 from bench.wire import Target, WrongAnswer, _check, _size
 
 
@@ -168,3 +171,23 @@ def test_the_result_names_figures_and_no_host(tmp_path: Path, monkeypatch: pytes
     assert "- fast: 200 samples; seen" in shown
     assert [line["met"] for line in kept["lines"]] == [True, False, None]
     assert socket.gethostname() not in {*kept["machine"].values(), path.name}
+
+
+def test_a_neighbour_is_compared_with_the_quiet_spell_of_its_own_round() -> None:
+    result = neighbours.Result()
+    for quiet, then in ((100.0, 150.0), (1000.0, 1900.0), (10.0, 90.0)):
+        result.quiet.append([quiet] * 100)
+        result.hostile.append([then] * 100)
+    assert result.ratio(0.5) == result.ratio(0.99) == 1.9
+    assert result.met
+    result.hostile[1] = [1900.0] * 90 + [2100.0] * 10
+    assert result.ratio(0.5) == 1.9 and result.ratio(0.99) == 2.1 and not result.met
+
+
+def test_whatever_is_left_after_a_soak_is_named() -> None:
+    before = Holdings(50_000, Counter(socket=3, pipe=1), 5, 8, 21, 6)
+    assert leaks(before, replace(before, rss_kib=90_000, processes=4)) == []
+    after = replace(before, descriptors=Counter(socket=4, eventfd=1), processes=6, groups=9, loops=7)
+    assert leaks(before, after) == [
+        "1 processes are left", "1 groups are left", "1 loops are left",
+        "descriptors are left: {'socket': 1, 'eventfd': 1}"]  # fmt: skip

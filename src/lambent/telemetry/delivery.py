@@ -93,11 +93,14 @@ class Subscriber:
                 self._timer = self._loop.call_later(due_s, self.flush)
 
     def take_over(self, earlier: Subscriber) -> None:
-        """What waits for an earlier subscription, or is under way for it, waits for this one."""
+        """What waits for an earlier subscription, or is under way for it, waits for this one.
+
+        Its time begins anew, so that one who subscribes again and again does not make us connect each time.
+        """
         self._waiting, earlier._waiting = earlier._waiting, deque()
         self._waiting.extendleft(reversed(earlier._under_way))
         self._waiting_bytes = earlier._waiting_bytes + sum(map(len, earlier._under_way))
-        self._oldest_at = earlier._oldest_at
+        self._oldest_at = self._clock.monotonic()
         self._dropped_records, self._dropped_bytes = earlier._dropped_records, earlier._dropped_bytes
         if self._waiting:
             self.resume()
