@@ -1,8 +1,8 @@
 """`make bench`: measures everything, prints one table, keeps it in `bench/results/`.
 
 `make bench ARGS="warm cold"` measures some parts. `--check` ends with exit code 1 when a wanted figure is missed,
-`--no-save` keeps nothing, `--save` a run of some parts too; smaller numbers of samples and environments are for a quick look. Everything takes about
-a quarter of an hour, and wants a machine that does nothing else.
+`--no-save` keeps nothing, `--save` a run of some parts too; smaller numbers of samples and environments are for a quick
+look. Everything takes about twenty minutes, and wants a machine that does nothing else.
 """
 
 from __future__ import annotations
