@@ -30,6 +30,9 @@ _UNREACHABLE = re.compile(
     r"NewConnectionError|NameResolutionError|Failed to establish a new connection|Connection to \S+ timed out"
     r"|code (ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT)|Could(n't| not) (resolve|connect)|download of \S+ failed"
     r"|dial tcp|no such host")  # fmt: skip
+#: What cargo makes need not be fast.
+_QUICKLY = {"CARGO_PROFILE_RELEASE_OPT_LEVEL": "0", "CARGO_PROFILE_RELEASE_LTO": "off",
+            "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16", "CARGO_PROFILE_RELEASE_STRIP": "true"}  # fmt: skip
 _IMPATIENT = {"PIP_RETRIES": "1", "npm_config_fetch_retries": "1", "npm_config_fetch_retry_mintimeout": "1000"}
 
 
@@ -64,17 +67,20 @@ def tool(name: str) -> str:
     return found
 
 
-def built(cache: pytest.Cache, key: str, argv: list[str], product: str, cwd: Path | None = None) -> bytes:
-    """What a build command leaves in the folder that `{out}` in its words stands for. Kept from one run to the next.
+def built(key: str, argv: list[str], product: str, cwd: Path | None = None) -> bytes:
+    """What a build command leaves in the folder that `{out}` in its words stands for. Kept from one run to the next, and
+    from one clone to the next.
 
     `key` changes whenever the program does. Several runs of the tests may build at the same time.
     """
-    kept = cache.mkdir("lambent-agents") / key
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lambent" / "test-agents"
+    kept = folder / key
     if not kept.exists():
-        out = cache.mkdir("lambent-agents-build") / f"{key}-{os.getpid()}"
+        out = folder / f".building-{key}-{os.getpid()}"
+        out.mkdir(parents=True)
         words = [word.format(out=out) for word in argv]
         try:
-            from_registry(Path(argv[0]).name, words, cwd, CARGO_TARGET_DIR=str(out / "target"))
+            from_registry(Path(argv[0]).name, words, cwd, CARGO_TARGET_DIR=str(out / "target"), **_QUICKLY)
             os.rename(out / product, kept)
         finally:
             shutil.rmtree(out, ignore_errors=True)

@@ -84,9 +84,9 @@ def test_the_official_python_client_in_a_custom_runtime(server: Server, tmp_path
 
 
 @pytest.fixture(scope="module")
-def go(server: Server, request: pytest.FixtureRequest) -> str:
+def go(server: Server) -> str:
     """A function whose bootstrap is a Go program."""
-    program = agents.built(request.config.cache, f"go-function-{agents.digest(GO_FUNCTION)}", [
+    program = agents.built(f"go-function-{agents.digest(GO_FUNCTION)}", [
         agents.tool("go"), "build", "-trimpath", "-o", "{out}/bootstrap", "."], "bootstrap", GO_FUNCTION)  # fmt: skip
     server.deploy(Function("go", runtime="provided.al2023", files={"bootstrap": program}))
     return "go"

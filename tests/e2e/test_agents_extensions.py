@@ -91,11 +91,11 @@ def handler(event, context):
 
 
 @pytest.fixture(scope="module")
-def adapter(server: Server, request: pytest.FixtureRequest) -> str:
+def adapter(server: Server) -> str:
     """The layer that AWS publishes: the program in /opt/extensions, and the script that starts the web server."""
     cargo = agents.tool("cargo")
     key = f"lambda-adapter-{ADAPTER}"
-    program = agents.built(request.config.cache, key, [
+    program = agents.built(key, [
         cargo, "install", "lambda_web_adapter", "--locked", "--version", ADAPTER, "--root", "{out}"],
         "bin/lambda-adapter")  # fmt: skip
     script = '#!/bin/bash\nexec -- "${LAMBDA_TASK_ROOT}/${_HANDLER}"\n'
@@ -164,14 +164,14 @@ def test_a_web_server_that_ends_is_a_runtime_that_ended(server: Server, adapter:
     assert [again["id"] for again in server.environments("mortal")] == [row["id"]]
 
 
-def test_awss_rust_library_takes_every_event(server: Server, request: pytest.FixtureRequest) -> None:
+def test_awss_rust_library_takes_every_event(server: Server) -> None:
     """Of a cold, a warm, a failed, a timed out and a crashed invocation, and of an Init that is repeated.
 
     The library parses a batch as a whole: one event that it does not know loses the others, too.
     """
     cargo = agents.tool("cargo")
     key = f"rust-telemetry-{agents.digest(RUST_TELEMETRY)}"
-    program = agents.built(request.config.cache, key, [
+    program = agents.built(key, [
         cargo, "install", "--locked", "--path", str(RUST_TELEMETRY), "--root", "{out}"],
         "bin/rust-telemetry")  # fmt: skip
     arn = layer(server, "rust", {"extensions/rust-telemetry": program})
