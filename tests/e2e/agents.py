@@ -68,7 +68,7 @@ def tool(name: str) -> str:
 
 
 def built(key: str, argv: list[str], product: str, cwd: Path | None = None) -> bytes:
-    """What a build command leaves in the folder that `{out}` in its words stands for, kept for the next run of any clone.
+    """What a build command leaves in the folder that `{out}` in its words stands for, kept for the next run of a clone.
 
     `key` changes whenever the program does. Several runs of the tests may build at the same time.
     """
