@@ -108,7 +108,7 @@ def test_quota_values() -> None:
 V2_FILES = {
     "cgroup.procs": "", "cgroup.freeze": "0", "cgroup.events": "populated 0\nfrozen 0\n", "cgroup.subtree_control": "",
     "cpu.stat": "usage_usec 1234\nuser_usec 1000\n", "cpu.max": "max 100000", "memory.current": "4096\n",
-    "memory.peak": "8192\n", "memory.max": "max", "memory.swap.max": "max", "pids.max": "max",
+    "cpu.weight": "100", "memory.peak": "8192\n", "memory.max": "max", "memory.swap.max": "max", "pids.max": "max",
     "memory.events": "low 0\noom 1\noom_kill 0\n", "memory.events.local": "low 0\noom 3\n",
 }  # fmt: skip
 
@@ -160,6 +160,8 @@ def test_a_v2_group_is_limited_measured_frozen_and_removed(tmp_path: Path, kerne
     assert group.is_frozen()
     group.limit_cpu(True)
     assert (folder / "cpu.max").read_text().startswith("1447 20000")
+    group.give_way()
+    assert (folder / "cpu.weight").read_text().startswith("1")
     (letter, fd), *others = group.entrances()
     assert letter == b"d" and others == []
     os.close(fd)

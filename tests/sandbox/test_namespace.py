@@ -177,6 +177,20 @@ time.sleep(100)
 
 
 @needs_groups
+def test_a_sandbox_in_the_background_has_the_least_weight_of_all() -> None:
+    async def scenario(stage: Stage) -> None:
+        weights = []
+        for background in (True, False):
+            sandbox = await stage.create(background=background)
+            cpu = sandbox.holdings.group._by_facility["cpu"]
+            weights += [int((cpu / name).read_text()) for name in ("cpu.shares", "cpu.weight") if (cpu / name).exists()]
+            await sandbox.destroy("test")
+        assert weights in ([2, 1024], [1, 100])
+
+    ROOT.play(scenario)
+
+
+@needs_groups
 def test_cpu_follows_memory_size_once_limited() -> None:
     async def scenario(stage: Stage) -> None:
         sandbox = await stage.create(memory_mib=442)  # a quarter of a core

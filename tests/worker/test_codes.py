@@ -146,7 +146,7 @@ async def test_code_is_made_once_for_each_package_place_and_runtime(host: Host) 
     assert [command[-1] for command in host.backend.commands] == ["/var/task", "/opt", "/var/task"]
     assert host.backend.most_living == 1 and len({spec.id for spec in host.backend.specs}) == 3
     for spec in host.backend.specs:
-        assert spec.network == "isolated" and spec.task == spec.opt == host.packages.path(name)
+        assert spec.network == "isolated" and spec.background and spec.task == spec.opt == host.packages.path(name)
 
 
 async def test_code_outlives_the_server_and_goes_with_its_package(host: Host, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class SandboxSpec:
     lang: tuple[tuple[Path, str], ...] = ()
     network: str = "host"  #: or "isolated": loopback and the Runtime API only
     hostname: str = "169-254-100-1"
+    background: bool = False  #: gets the processor when no other sandbox wants it
 
 
 @dataclass(frozen=True, slots=True)

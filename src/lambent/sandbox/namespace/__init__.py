@@ -280,6 +280,8 @@ class NamespaceBackend:
             return
         group = cgroup.Group(self._groups, spec.id, spec.memory_mib, self._cores)
         sandbox.holdings.group = group
+        if spec.background:
+            group.give_way()
 
         async def remove() -> None:
             group.remove()

@@ -292,6 +292,12 @@ class Group:
             with contextlib.suppress(FileNotFoundError):  # a kernel without quotas
                 write(path, quota_value(self._groups.v1_cpu, self._quota_us if limited else None))
 
+    def give_way(self) -> None:
+        """The least weight against the other groups, as long as they want the processor. Raises OSError."""
+        cpu = self._by_facility.get("cpu")
+        if cpu is not None:
+            write(*((cpu / "cpu.shares", "2") if self._groups.v1_cpu else (cpu / "cpu.weight", "1")))
+
     def memory_now(self) -> int | None:
         return self._number("memory_now")
 

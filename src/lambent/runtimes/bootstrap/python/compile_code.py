@@ -8,6 +8,7 @@ marshalled code. `worker/codes.py` reads it. A compiler that ends half way has s
 import _frozen_importlib_external as machinery
 import marshal
 import os
+import resource
 import sys
 import warnings
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Larger sources are left to those who import them: tables, mostly, or somebody's try to fill the memory.
 MOST_SOURCE_BYTES = 1 << 20
+#: Of the processor's time, for all of a package: several times what the largest takes.
+MOST_CPU_S = 60
 
 
 def sources(root: str) -> "Iterator[str]":
@@ -47,6 +50,7 @@ def main(root: str) -> None:
     for number in range(3):
         os.dup2(null, number)
     os.nice(19)
+    resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S))
     sys.dont_write_bytecode = True
     with os.fdopen(output, "wb") as records:
         for path in sources(root):
