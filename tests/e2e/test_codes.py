@@ -4,6 +4,7 @@ would have found without."""
 from __future__ import annotations
 
 import io
+import signal
 import zipfile
 from pathlib import Path
 
@@ -135,6 +136,27 @@ def test_what_was_not_compiled_before_a_kill_is_compiled_after_the_first_call(da
         assert sorted(cold(server, "late")["compiled"])[:2] == ["__init__.py", "alone.py"]  # type: ignore[call-overload]
         compiled(own, 1)
         assert cold(server, "late")["compiled"] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_server_that_ends_while_it_compiles_leaves_nothing_and_does_it_later(data_dir: Path, number: int) -> None:
+    own = data_dir.with_name(f"ended-{number}")
+    many = {f"many/m{index}.py": FILLING for index in range(300)}
+    server = Server(own)
+    try:
+        server.deploy(Function("many", SOURCE, files=FILES | many))
+        until(lambda: list((own / "packages").glob(".tmp-*")))
+        assert images(own) == {}
+    finally:
+        code = server.stop(number)
+    assert code == (-number if number == signal.SIGKILL else 0) and "Traceback" not in server.stderr()
+    if number == signal.SIGTERM:
+        assert not list((own / "packages").glob(".tmp-*"))
+    with running(own) as server:
+        assert not list((own / "packages").glob(".tmp-*"))
+        assert "alone.py" in cold(server, "many")["compiled"]  # type: ignore[operator]
+        compiled(own, 1)
+        assert cold(server, "many")["compiled"] == []
 
 
 def test_small_packages_are_not_worth_it(server: Server, data_dir: Path) -> None:
