@@ -109,6 +109,28 @@ def test_code_and_layers_are_there_and_tmp_is_writable(arena: Arena) -> None:
     arena.play(scenario)
 
 
+def test_byte_code_lies_over_the_runtime_s_empty_files_where_the_backend_shows_it(arena: Arena) -> None:
+    async def scenario(stage: Stage) -> None:
+        runtime = stage.folder / "runtime"
+        runtime.mkdir()
+        (runtime / ".task").touch()
+        (runtime / ".opt").touch()
+        for name in ("code", "more"):
+            (stage.folder / name).write_text(name)
+        script = 'cat "$1/.task" "$1/.opt"; if (echo x >"$1/.task") 2>/dev/null; then echo written; fi'
+        for changes, shown in (({}, ""), ({"task_code": stage.folder / "code"}, "code"),
+                               ({"task_code": stage.folder / "code", "opt_code": stage.folder / "more"}, "codemore")):
+            sandbox = await stage.create(runtime=runtime, **changes)
+            if stage.backend.shows_code:
+                assert await output(sandbox, script, sandbox.places.runtime) == shown
+            else:
+                assert await output(sandbox, 'cat "$1/.task" "$1/.opt"', sandbox.places.runtime) == ""
+            await sandbox.destroy("test")
+        assert (stage.folder / "code").read_text() == "code"
+
+    arena.play(scenario)
+
+
 def test_the_interpreter_is_composed_from_its_parts(arena: Arena) -> None:
     async def scenario(stage: Stage) -> None:
         parts = stage.folder / "parts"

@@ -71,7 +71,8 @@ class Stage:
 
     async def furnish(self, spec: SandboxSpec) -> Any:
         """A sandbox of `spec` that was made before it was known what it would be, with a process waiting in it."""
-        blank = dataclasses.replace(spec, task=None, opt=None, memory_mib=128, tmp_mib=512)
+        blank = dataclasses.replace(spec, task=None, opt=None, task_code=None, opt_code=None, memory_mib=128,
+                                    tmp_mib=512)  # fmt: skip
         sandbox = await self.backend.create(blank, self.deaths.append)
         exits: list[ExitStatus] = []
         await sandbox.park(ProcessSpec(("/bin/cat",), {}, "/"), exits.append)
