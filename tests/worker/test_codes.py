@@ -8,6 +8,7 @@ import io
 import marshal
 import os
 import random
+import signal
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from typing import Any, cast
 
 import pytest
 
+from lambent.core.model import ExitStatus
 from lambent.runtimes.prepared import PreparedRuntime
 from lambent.sandbox.base import Process, ProcessSpec, SandboxError, SandboxSpec
 from lambent.store.blobs import Blobs
@@ -60,6 +62,7 @@ class Compiling:
     def __init__(self) -> None:
         self.says = record("/var/task/app.py", b"code")
         self.fails: Exception | None = None
+        self.ends = ExitStatus(code=0)
         self.hangs = False
         self.specs: list[SandboxSpec] = []
         self.commands: list[tuple[str, ...]] = []
@@ -81,6 +84,7 @@ class Compiling:
         os.write(self._end, self.says)
         if not self.hangs:
             os.close(self._end)
+            on_exit(self.ends)
         self.started.set()
         return Process(1, output)
 
@@ -197,6 +201,17 @@ async def test_what_does_not_end_is_ended_and_what_it_said_by_then_is_used(
     await host.settled()
     image = host.codes.of(name, "/var/task", RUNTIME)
     assert image is not None and read(image) == {"/var/task/app.py": b"code"}
+
+
+@pytest.mark.parametrize(("ends", "kept"), [(ExitStatus(signal=signal.SIGSEGV), True), (ExitStatus(code=1), True),
+                                            (ExitStatus(signal=signal.SIGKILL, oom=True), False)])  # fmt: skip
+async def test_what_a_crash_left_is_used_and_what_a_lack_of_memory_left_is_not(
+        host: Host, ends: ExitStatus, kept: bool) -> None:
+    host.backend.ends = ends
+    name = await host.unpacked()
+    host.codes.of(name, "/var/task", RUNTIME)
+    await host.settled()
+    assert (host.codes.of(name, "/var/task", RUNTIME) is not None) is kept
 
 
 async def test_nothing_is_made_where_it_is_of_no_use(host: Host) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import marshal
 import os
+import signal
 import sys
 import traceback
 from collections import deque
@@ -25,7 +26,7 @@ from typing import IO, Final
 
 from lambent.core.model import ExitStatus
 from lambent.runtimes.prepared import PreparedRuntime
-from lambent.sandbox.base import Places, ProcessSpec, SandboxBackend, SandboxError, SandboxSpec
+from lambent.sandbox.base import Places, Process, ProcessSpec, Sandbox, SandboxBackend, SandboxError, SandboxSpec
 from lambent.worker.packages import MAX_ENTRIES, PackageStore
 
 #: Sources that are not worth a sandbox: a start compiles them in two or three milliseconds.
@@ -134,22 +135,42 @@ class Codes:
                            tmp_mib=512, runtime=work.runtime.runtime_dir, lang=work.runtime.lang, network="isolated",
                            background=True)  # fmt: skip
         sandbox = await self._backend.create(spec, _nothing)
-        reading = None
+        exits: asyncio.Queue[ExitStatus] = asyncio.Queue()
         try:
-            sandbox.limit_cpu(True)
-            assert work.runtime.compiler is not None
-            environment = work.runtime.default_environment(Places())
-            process = await sandbox.run(ProcessSpec((*work.runtime.compiler, work.place), environment, "/"), _nothing)
-            sandbox.expendable(True)
-            reading = asyncio.create_task(asyncio.to_thread(write_image, process.output, image))
-            await asyncio.wait([reading], timeout=TIMEOUT_S)
+            process = await _start(sandbox, work, exits)
+        except BaseException:
+            await sandbox.destroy("no compiler runs in it")
+            raise
+        reading = asyncio.create_task(asyncio.to_thread(write_image, process.output, image))
+        try:
+            killed = await _is_killed(reading, exits)
         finally:
             await sandbox.destroy("the code is compiled")
-            if reading is not None:  # at its end now, since nobody is left who could write
-                await asyncio.wait([reading], timeout=END_S)
-        if not reading.done():
-            raise SandboxError(f"the compiler of {work.name} does not end")
+            await asyncio.wait([reading], timeout=END_S)  # it is at its end, since nobody is left who could write
+        if killed or not reading.done():
+            # For lack of memory, which may be another one's doing: half an image must not stay.
+            raise SandboxError(f"the compiler of {work.name} was killed")
         reading.result()
+
+
+async def _start(sandbox: Sandbox, work: _Work, exits: asyncio.Queue[ExitStatus]) -> Process:
+    sandbox.limit_cpu(True)
+    assert work.runtime.compiler is not None
+    environment = work.runtime.default_environment(Places())
+    process = await sandbox.run(ProcessSpec((*work.runtime.compiler, work.place), environment, "/"), exits.put_nowait)
+    sandbox.expendable(True)
+    return process
+
+
+async def _is_killed(reading: asyncio.Task[None], exits: asyncio.Queue[ExitStatus]) -> bool:
+    """Wait for the compiler's end, or until it took too long; whether somebody else ended it."""
+    await asyncio.wait([reading], timeout=TIMEOUT_S)
+    if not reading.done():
+        return False
+    try:
+        return (await asyncio.wait_for(exits.get(), END_S)).signal == signal.SIGKILL
+    except TimeoutError:  # it closed its output and goes on
+        return False
 
 
 def _is_worth_it(package: Path) -> bool:
@@ -199,5 +220,5 @@ def _copy(records: IO[bytes], image: IO[bytes]) -> None:
         image.write(end.to_bytes(8, "little") + len(index).to_bytes(8, "little"))
 
 
-def _nothing(_: ExitStatus | str) -> None:
-    """Its end shows in its output."""
+def _nothing(_: str) -> None:
+    """The sandbox died: its end shows in the output."""
