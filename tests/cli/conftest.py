@@ -32,12 +32,13 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeServ
 
 
 @pytest.fixture
-def lambent(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Lambent:
+def lambent(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Lambent:
     """Run a command in this process. Whatever happens, no traceback may come out."""
     monkeypatch.setenv("COLUMNS", "200")
     for variable in list(os.environ):
         if variable.startswith("LAMBENT_") and variable != "LAMBENT_ENDPOINT":
             monkeypatch.delenv(variable)
+    monkeypatch.setenv("LAMBENT_CACHE_DIR", str(tmp_path / "lambent-cache"))
 
     def ran(*argv: str) -> Ran:
         code = run(argv)

@@ -55,19 +55,19 @@ def test_a_new_function_is_created_and_waited_for(lambent: Lambent, server: Fake
 
 
 def test_every_option_reaches_the_server(lambent: Lambent, server: FakeServer, folder: Path) -> None:
-    ran = lambent("deploy", str(folder), *FIRST, "--name", "other", "--env", "A=1", "--env", "B=x=y", "--env", "C=",
+    ran = lambent("deploy", str(folder), *FIRST, "--name", "other", "--env", "AA=1", "--env", "BB=x=y", "--env", "CC=",
                   "--memory", "512", "--timeout", "30", "--ephemeral", "1024")  # fmt: skip
     assert ran.code == 0
     created = body(server, "POST", "/functions")
     assert created["FunctionName"] == "other"
-    assert created["Environment"] == {"Variables": {"A": "1", "B": "x=y", "C": ""}}
+    assert created["Environment"] == {"Variables": {"AA": "1", "BB": "x=y", "CC": ""}}
     assert (created["MemorySize"], created["Timeout"], created["EphemeralStorage"]) == (512, 30, {"Size": 1024})
 
 
 def test_deploying_the_same_again_changes_nothing(lambent: Lambent, server: FakeServer, folder: Path) -> None:
-    lambent("deploy", str(folder), *FIRST, "--env", "A=1")
+    lambent("deploy", str(folder), *FIRST, "--env", "AA=1")
     server.requests.clear()
-    ran = lambent("deploy", str(folder), *FIRST, "--env", "A=1")
+    ran = lambent("deploy", str(folder), *FIRST, "--env", "AA=1")
     assert ran.code == 0 and "hello  unchanged  Active" in ran.out
     assert changes(server) == []
 
@@ -98,6 +98,27 @@ def test_both_are_updated_one_after_the_other(lambent: Lambent, server: FakeServ
     ran = lambent("deploy", str(folder), "--timeout", "9")
     assert "updated (code and configuration)" in ran.out
     assert [path.rsplit("/", 1)[1] for _, path in changes(server)] == ["configuration", "code"]
+
+
+@pytest.mark.parametrize(("option", "told"), [
+    (("--memory", "64"), "Value '64' at 'memorySize' failed to satisfy constraint"),
+    (("--memory", "20000"), "'MemorySize' value failed to satisfy constraint"),
+    (("--timeout", "901"), "Value '901' at 'timeout' failed to satisfy constraint"),
+    (("--runtime", "cobol"), "Value cobol at 'runtime' failed to satisfy constraint"),
+    (("--env", "AWS_REGION=x"), "Reserved keys used in this request: AWS_REGION"),
+])  # fmt: skip
+def test_a_value_that_the_server_would_refuse_is_refused_before_packing(
+    lambent: Lambent, server: FakeServer, folder: Path, option: tuple[str, str], told: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    lambent("deploy", str(folder), *FIRST)
+    server.requests.clear()
+    monkeypatch.setattr(deploy, "build", None)
+    for name in ("new", "hello"):
+        first = FIRST if name == "new" else ()
+        ran = lambent("deploy", str(folder), "--name", name, *first, *option)
+        assert (ran.code, ran.out) == (4, "") and told in ran.err
+    assert changes(server) == []
 
 
 def test_a_url_is_made_once_and_shown_with_a_curl_line(lambent: Lambent, server: FakeServer, folder: Path) -> None:
@@ -181,7 +202,7 @@ def test_a_folder_that_is_none_exits_2(lambent: Lambent, server: FakeServer, tmp
 def test_a_value_that_the_server_refuses_exits_4(lambent: Lambent, server: FakeServer, folder: Path) -> None:
     refusal = (400, {"x-amzn-ErrorType": "ValidationException"}, b'{"message":"1 validation error detected"}')
     server.raw = lambda method, path: refusal if method == "POST" else None
-    ran = lambent("deploy", str(folder), *FIRST, "--memory", "1")
+    ran = lambent("deploy", str(folder), *FIRST, "--memory", "130")
     assert ran.code == 4
     assert ran.err == "lambent: ValidationException: 1 validation error detected\n"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
 import json
 import os
@@ -19,7 +17,6 @@ from lambent import limits, settings
 from lambent.cli import package
 from lambent.cli.exits import Stop
 from lambent.cli.package import build
-from lambent.runtimes.hosttools import ToolOutcome
 
 OURS = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -46,25 +43,8 @@ def entries(content: bytes) -> dict[str, zipfile.ZipInfo]:
 
 
 def built(folder: Path, scratch: Path, runtime: str = OURS) -> dict[str, zipfile.ZipInfo]:
-    return entries(build(folder, runtime, scratch, settings.inherited_environment()).content)
-
-
-def wheel(target: Path, name: str = "greeting", body: str = "HELLO = 'hello'\n") -> str:
-    """A wheel with one module, made by hand. Returns its file name."""
-    files = {
-        f"{name}/__init__.py": body,
-        f"{name}-1.0.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
-        f"{name}-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = ""
-    path = target / f"{name}-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for file, text in files.items():
-            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-            record += f"{file},sha256={digest},{len(text)}\n"
-            archive.writestr(file, text)
-        archive.writestr(f"{name}-1.0.dist-info/RECORD", record + f"{name}-1.0.dist-info/RECORD,,\n")
-    return path.name
+    environ = settings.inherited_environment()
+    return entries(build(folder, runtime, scratch, environ, cache_dir=scratch / "cache").content)
 
 
 def test_the_same_files_make_the_same_bytes(folder: Path, tmp_path: Path, scratch: Path) -> None:
@@ -73,7 +53,7 @@ def test_the_same_files_make_the_same_bytes(folder: Path, tmp_path: Path, scratc
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     os.utime(copy / "app.py", (0, 0))
-    first, second = (build(each, OURS, scratch, {}).content for each in (folder, copy))
+    first, second = (build(each, OURS, scratch, {}, cache_dir=scratch).content for each in (folder, copy))
     assert first == second
     assert list(entries(first)) == ["app.py", "b/data.bin"]
 
@@ -140,65 +120,7 @@ def test_limits_are_told_before_anything_is_sent(folder: Path, scratch: Path, mo
     assert limits.ZIPPED_BYTES == 52_428_800
 
 
-# Python
-
-
-@pytest.mark.slow
-def test_requirements_are_installed_into_the_package_and_not_into_the_folder(folder: Path, scratch: Path) -> None:
-    (folder / "requirements.txt").write_text(f"--no-index\n./{wheel(folder)}\n")
-    before = sorted(folder.iterdir())
-    made = build(folder, OURS, scratch, settings.inherited_environment())
-    names = entries(made.content)
-    assert {"app.py", "greeting/__init__.py", "greeting-1.0.dist-info/METADATA", "requirements.txt"} <= set(names)
-    assert not any("__pycache__" in name for name in names)
-    assert made.installed == ("requirements.txt",)
-    assert sorted(folder.iterdir()) == before
-
-
-@pytest.mark.slow
-def test_the_folders_own_file_wins_over_an_installed_one(folder: Path, scratch: Path) -> None:
-    (folder / "requirements.txt").write_text(f"--no-index\n./{wheel(folder)}\n")
-    (folder / "greeting").mkdir()
-    (folder / "greeting" / "__init__.py").write_text("HELLO = 'mine'\n")
-    made = build(folder, OURS, scratch, settings.inherited_environment())
-    with zipfile.ZipFile(io.BytesIO(made.content)) as archive:
-        assert archive.read("greeting/__init__.py") == b"HELLO = 'mine'\n"
-
-
-@pytest.mark.slow
-def test_requirements_that_cannot_be_met(folder: Path, scratch: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (folder / "requirements.txt").write_text("--no-index\nno-such-package-anywhere\n")
-    with pytest.raises(Stop, match=r"pip could not install requirements\.txt: ERROR: .*no-such-package-anywhere"):
-        built(folder, scratch)
-    assert "no-such-package-anywhere" in capfd.readouterr().err
-
-
-def test_requirements_for_a_python_that_the_machine_lacks(
-    folder: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def nothing(*arguments: object) -> list[object]:
-        return []
-
-    monkeypatch.setattr(package, "find", nothing)
-    (folder / "requirements.txt").write_text("x\n")
-    with pytest.raises(Stop, match=r"needs Python 3\.14 to be installed, and this machine has none"):
-        build(folder, "python3.14", scratch, {})
-
-
-def test_what_pip_leaves_behind_lies_in_the_scratch_folder(
-    folder: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: dict[str, str] = {}
-
-    async def pip(argv: object, environ: dict[str, str], **_: object) -> ToolOutcome:
-        told.update(environ)
-        return ToolOutcome(0, "", "")
-
-    monkeypatch.setattr(package, "run_tool", pip)
-    (folder / "requirements.txt").write_text("x\n")
-    build(folder, OURS, scratch, settings.inherited_environment())
-    assert Path(told["TMPDIR"]).is_dir() and Path(told["TMPDIR"]).is_relative_to(scratch)
-    assert "PATH" in told
+# Python: installing is in test_requirements
 
 
 @pytest.mark.parametrize("runtime", ["nodejs20.x", "provided.al2023", "unheard-of"])
@@ -235,7 +157,8 @@ def test_installing_twice_makes_the_same_bytes(node_folder: Path, tmp_path: Path
     packages = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        packages.append(build(node_folder, "nodejs20.x", tmp_path / name, settings.inherited_environment()).content)
+        packages.append(build(node_folder, "nodejs20.x", tmp_path / name, settings.inherited_environment(),
+                              cache_dir=tmp_path).content)
     assert packages[0] == packages[1]
 
 
@@ -243,7 +166,7 @@ def test_without_dependencies_npm_is_not_asked(folder: Path, scratch: Path) -> N
     (folder / "package.json").write_text('{"type": "module"}')
     (folder / "node_modules").mkdir()
     (folder / "node_modules" / "own.js").write_text("")
-    made = build(folder, "nodejs20.x", scratch, {"PATH": ""})
+    made = build(folder, "nodejs20.x", scratch, {"PATH": ""}, cache_dir=scratch)
     assert list(entries(made.content)) == ["app.py", "node_modules/own.js", "package.json"]
     assert made.installed == ()
 
@@ -251,7 +174,7 @@ def test_without_dependencies_npm_is_not_asked(folder: Path, scratch: Path) -> N
 def test_dependencies_without_npm(folder: Path, scratch: Path) -> None:
     (folder / "package.json").write_text('{"dependencies": {"x": "1"}}')
     with pytest.raises(Stop, match="this machine has no npm"):
-        build(folder, "nodejs20.x", scratch, {"PATH": ""})
+        build(folder, "nodejs20.x", scratch, {"PATH": ""}, cache_dir=scratch)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null"])

@@ -21,6 +21,10 @@ from lambent.cli.exits import Stop
 from lambent.cli.options import AsJson, Endpoint, connect
 from lambent.cli.package import Package, build
 from lambent.client import Client
+from lambent.control.configuration import check_variables
+from lambent.control.rules import check_settings
+from lambent.control.shapes import Structure, shape
+from lambent.control.validate import judge
 from lambent.errors import ApiError
 
 #: The server takes any role; this one says that nobody looked at it.
@@ -51,12 +55,17 @@ def deploy(
     ephemeral: Annotated[
         int | None, typer.Option("--ephemeral", metavar="MB", help="size of /tmp, 512 to 10240  [default: 512]")
     ] = None,
+    reinstall: Annotated[
+        bool, typer.Option("--reinstall", help="install requirements.txt anew, though it has not changed")
+    ] = False,
     endpoint: Endpoint = None,
     as_json: AsJson = False,
 ) -> int:
     """Create or update a function from a folder.
 
     requirements.txt (python) and package.json (nodejs) are installed into the package, not into your folder.
+    What was installed from the same requirements.txt before is taken again.
+
     Deploying again updates the function; --handler, --runtime and the rest keep their values if not given.
     The exit code is 1 when the function cannot be made ready.
 
@@ -70,7 +79,7 @@ def deploy(
     wanted = _wanted(handler, runtime, env, memory, timeout, ephemeral)
     with connect(endpoint) as client:
         with exits.tidy_when_terminated():
-            deployed = deploy_folder(client, folder, name, wanted)
+            deployed = deploy_folder(client, folder, name, wanted, reinstall=reinstall)
         address = client.open_url(name) if url else client.url(name)
         _tell(client, deployed, address, as_json)
     return exits.OK
@@ -85,17 +94,21 @@ class Deployed:
     package: Package
 
 
-def deploy_folder(client: Client, folder: Path, name: str, wanted: Mapping[str, Any]) -> Deployed:
+def deploy_folder(client: Client, folder: Path, name: str, wanted: Mapping[str, Any], *,
+                  reinstall: bool = False) -> Deployed:
     """Create or update a function from a folder and wait until it is ready. `wanted` has members of CreateFunction.
 
-    Raises Stop, in one line, when that cannot be.
+    Raises Stop, in one line, when that cannot be, and ApiError for values that the API does not take.
     """
     present = _present(client, name)
     if present is None and not (wanted.get("Handler") and wanted.get("Runtime")):
         raise Stop(f"{name} is new: give --handler and --runtime, as in --handler app.handler --runtime python3.12")
+    _refuse_early(name, wanted, new=present is None)
     runtime = wanted.get("Runtime") or (present or {}).get("Runtime")
+    cache_dir = settings.load({}).cache_dir
     with show.waiting(f"packing {folder}"), tempfile.TemporaryDirectory(prefix="lambent-deploy-") as scratch:
-        package = build(folder, str(runtime), Path(scratch), settings.inherited_environment())
+        package = build(folder, str(runtime), Path(scratch), settings.inherited_environment(), cache_dir=cache_dir,
+                        reinstall=reinstall)
     with show.waiting(f"deploying {name}"):
         ready, what = _apply(client, name, wanted, package, present)
     if (trouble := _trouble(ready)) is not None:
@@ -110,13 +123,23 @@ def name_of(folder: Path) -> str:
 
 def _wanted(handler: str | None, runtime: str | None, env: list[str] | None, memory: int | None, timeout: int | None,
             ephemeral: int | None) -> dict[str, Any]:
-    """The members of CreateFunction that were asked for. The server judges the values."""
+    """The members of CreateFunction that were asked for."""
     wanted: dict[str, Any] = {"Handler": handler, "Runtime": runtime, "MemorySize": memory, "Timeout": timeout}
     if env:
         wanted["Environment"] = {"Variables": dict(_variable(pair) for pair in env)}
     if ephemeral is not None:
         wanted["EphemeralStorage"] = {"Size": ephemeral}
     return {member: value for member, value in wanted.items() if value is not None}
+
+
+def _refuse_early(name: str, wanted: Mapping[str, Any], *, new: bool) -> None:
+    """Raise the ApiError that the server would answer with, before anything is installed and packed for nothing."""
+    request = shape("CreateFunctionRequest" if new else "UpdateFunctionConfigurationRequest")
+    assert isinstance(request, Structure)
+    judge(request, {"FunctionName": name, **({"Role": ROLE, "Code": {}} if new else {}), **wanted})
+    check_settings(wanted)
+    if "Environment" in wanted:
+        check_variables(wanted["Environment"]["Variables"])
 
 
 def _variable(pair: str) -> tuple[str, str]:
@@ -190,7 +213,7 @@ def _tell(client: Client, deployed: Deployed, address: str | None, as_json: bool
         return
     contents = f"{package.files} file{'s' * (package.files != 1)}, {show.file_size(len(package.content))}"
     if package.installed:
-        contents += f", with {' and '.join(package.installed)} installed"
+        contents += f", with {' and '.join(package.installed)}"
     figures = f"{ready.get('MemorySize', '-')} MB  {ready.get('Timeout', '-')} s"
     print(f"{ready['FunctionName']}  {what}  {ready.get('State', '-')}  {ready.get('Runtime', '-')}  "
           f"{ready.get('Handler', '-')}  {figures}  ({contents})")

@@ -1,7 +1,7 @@
 """A folder as a deployment package: the same files always make the same bytes.
 
-Dependencies that the folder declares (requirements.txt, package.json) are installed into a temporary folder, never
-into the person's own. Times are fixed and modes are kept, except that every file becomes readable to all, since the
+Dependencies that the folder declares (package.json here, requirements.txt in `requirements`) are installed into another
+folder, never into the person's own. Times are fixed and modes are kept, except that every file becomes readable to all, since the
 guest is another user than the one who deploys. What uploads it is `deploy`.
 """
 
@@ -12,19 +12,18 @@ import io
 import json
 import shutil
 import stat
-import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lambent.cli import requirements
 from lambent.cli.exits import Stop
+from lambent.cli.requirements import INSTALL_TIMEOUT_S, judge
 from lambent.limits import UNZIPPED_BYTES, ZIPPED_BYTES
-from lambent.runtimes.catalog import CATALOG, CatalogEntry
-from lambent.runtimes.hosttools import ToolOutcome, run_tool
-from lambent.runtimes.interpreters import find
+from lambent.runtimes.catalog import CATALOG
+from lambent.runtimes.hosttools import run_tool
 
-INSTALL_TIMEOUT_S = 600.0
 _MOMENT = (1980, 1, 1, 0, 0, 0)  # the oldest that a zip can hold
 _LEFT_OUT = frozenset({
     ".git", ".hg", ".svn", ".DS_Store", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis",
@@ -41,8 +40,11 @@ class Package:
     installed: tuple[str, ...] = ()
 
 
-def build(folder: Path, runtime: str, scratch: Path, environ: Mapping[str, str]) -> Package:
+def build(folder: Path, runtime: str, scratch: Path, environ: Mapping[str, str], *, cache_dir: Path,
+          reinstall: bool = False) -> Package:
     """The package of `folder` for a runtime. `scratch` is an empty folder that the caller removes.
+
+    What requirements.txt asks for is kept below `cache_dir`, and installed anew with `reinstall`.
 
     Raises Stop for a folder that is none, a file that cannot be packed, dependencies that cannot be installed, and a
     package over Lambda's limits.
@@ -58,14 +60,14 @@ def build(folder: Path, runtime: str, scratch: Path, environ: Mapping[str, str])
     environ = {**environ, "TMPDIR": str(leavings)}
     installed: list[str] = []
     if entry is not None and entry.family == "python" and "requirements.txt" in files:
-        _install_requirements(folder, entry, target, environ)
-        files = dict(collect(target)) | files  # the folder's own file wins
-        installed.append("requirements.txt")
+        packages = requirements.install(folder, entry, scratch, cache_dir, environ, anew=reinstall)
+        files = dict(collect(packages.folder)) | files  # the folder's own file wins
+        installed.append("requirements.txt as installed before" if packages.kept else "requirements.txt installed")
     elif entry is not None and entry.family == "nodejs" and _has_dependencies(files.get("package.json")):
         own = {name: path for name, path in files.items() if not name.startswith("node_modules/")}
         _install_packages(own, target, environ)
         files = dict(collect(target)) | own
-        installed.append("package.json")
+        installed.append("package.json installed")
     if not files:
         raise Stop(f"{folder} is empty; there is nothing to deploy")
     content = pack(files)
@@ -138,19 +140,6 @@ def _has_dependencies(package_json: Path | None) -> bool:
         raise Stop(f"{package_json} is no package description: {error}") from None
 
 
-def _install_requirements(folder: Path, entry: CatalogEntry, target: Path, environ: Mapping[str, str]) -> None:
-    """With our own pip, working for the function's interpreter, so that packages fit its version."""
-    interpreters = asyncio.run(find(entry, environ))
-    if not interpreters:
-        raise Stop(f"requirements.txt needs Python {entry.version} to be installed, and this machine has none")
-    argv: list[str | Path] = [
-            sys.executable, "-m", "pip", "--python", interpreters[0].program, "install", "--quiet", "--no-input",
-            "--disable-pip-version-check", "--root-user-action=ignore", "--no-compile", "--target", target,
-            "--requirement", "requirements.txt"]  # fmt: skip
-    outcome = asyncio.run(run_tool(argv, environ, timeout_s=INSTALL_TIMEOUT_S, cwd=folder))
-    _judge(outcome, "pip could not install requirements.txt")
-
-
 def _install_packages(files: Mapping[str, Path], target: Path, environ: Mapping[str, str]) -> None:
     """In a copy of the folder: install scripts and `file:` dependencies find what they refer to."""
     npm = shutil.which("npm", path=environ.get("PATH"))
@@ -164,14 +153,6 @@ def _install_packages(files: Mapping[str, Path], target: Path, environ: Mapping[
     argv = [npm, "ci" if locked else "install", "--omit=dev", "--no-audit", "--no-fund", "--install-links",
             "--loglevel=error"] + ([] if locked else ["--no-package-lock"])  # fmt: skip
     outcome = asyncio.run(run_tool(argv, environ, timeout_s=INSTALL_TIMEOUT_S, cwd=target))
-    _judge(outcome, "npm could not install package.json")
+    judge(outcome, "npm could not install package.json")
     hidden = target / "node_modules" / ".package-lock.json"  # npm's notes, with times in them
     hidden.unlink(missing_ok=True)
-
-
-def _judge(outcome: ToolOutcome, complaint: str) -> None:
-    if outcome.code == 0:
-        return
-    if outcome.stderr:
-        print(outcome.stderr.rstrip(), file=sys.stderr)
-    raise Stop(f"{complaint}: {outcome.complaint}")

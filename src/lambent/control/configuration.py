@@ -70,7 +70,9 @@ def merged(before: Mapping[str, Any], params: Mapping[str, Any]) -> Configuratio
     if "\0" in after.get("Handler", ""):
         raise invalid_parameter("The handler contains a NUL character.")
     if "Environment" in params:
-        after["Environment"] = {"Variables": _environment(params["Environment"])}
+        variables = params["Environment"].get("Variables") or {}
+        check_variables(variables)
+        after["Environment"] = {"Variables": variables}
     if "TracingConfig" in params:
         after["TracingConfig"] = {"Mode": params["TracingConfig"].get("Mode", "PassThrough")}
     if "EphemeralStorage" in params:
@@ -85,8 +87,8 @@ def merged(before: Mapping[str, Any], params: Mapping[str, Any]) -> Configuratio
     return with_stored(after, params)
 
 
-def _environment(given: Mapping[str, Any]) -> dict[str, str]:
-    variables: dict[str, str] = given.get("Variables") or {}
+def check_variables(variables: Mapping[str, str]) -> None:
+    """What a function's environment variables must obey beyond the model. Raises ApiError."""
     reserved = sorted(RESERVED_VARIABLES & variables.keys())
     if reserved:
         raise invalid_parameter(
@@ -103,7 +105,6 @@ def _environment(given: Mapping[str, Any]) -> dict[str, str]:
     for name, value in variables.items():
         if "\0" in value:
             raise invalid_parameter(f"The value of the environment variable {name} contains a NUL character.")
-    return variables
 
 
 def _logging(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

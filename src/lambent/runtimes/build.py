@@ -49,15 +49,15 @@ async def build(cache_dir: Path, interpreter: Interpreter, environ: Mapping[str,
             if offline:
                 raise RuntimeUnavailable(f"{recipe.what} are not in {root}, and the server is offline; "
                                          "start it once with network access")
-            await _make(installed, lambda folder: recipe.install(folder, environ))
-        await _make(place, lambda folder: _compose(folder, installed, sources, interpreter, environ))
+            await make(installed, lambda folder: recipe.install(folder, environ))
+        await make(place, lambda folder: _compose(folder, installed, sources, interpreter, environ))
     except OSError as error:
         raise RuntimeUnavailable(f"{error.filename or root}: {error.strerror}; the cache folder must be writable"
                                  ) from None
     return place
 
 
-async def _make(place: Path, fill: Callable[[Path], Awaitable[None]]) -> None:
+async def make(place: Path, fill: Callable[[Path], Awaitable[None]]) -> None:
     """Fill a folder beside `place` and rename it there; if another process was faster, theirs stays."""
     _sweep(place.parent)
     folder = place.parent / f".making-{os.getpid()}-{next(_attempts)}-{place.name}"

@@ -27,7 +27,7 @@ class ToolOutcome:
         """One line for a person: the first line that looks like an error, else the last one."""
         lines = [line.strip() for line in (self.stderr + "\n" + self.stdout).splitlines() if line.strip()]
         for line in lines:
-            if line.lower().startswith(("error", "npm error", "npm err!")):
+            if line.lower().startswith(("error", "npm error", "npm err!")) and not line.endswith("Exception:"):
                 return line[:300]
         return lines[-1][:300] if lines else f"exit status {self.code}"
 
