@@ -30,13 +30,13 @@ def search_path(task: str, opt: str, runtime: str, inherited: "list[str]") -> "l
 
 def open_image(runtime: str) -> "Any":
     """What the next imports come from; None where only the files themselves will do."""
-    from start_image import Finder  # type: ignore[import-not-found]
+    from start_image import Image  # type: ignore[import-not-found]
 
     try:
-        image = Finder(runtime)
+        image = Image(runtime)
     except OSError:
         return None
-    sys.meta_path.insert(0, image)
+    image.install()
     return image
 
 
@@ -102,8 +102,7 @@ def main() -> None:
     import site
 
     if image is not None:
-        sys.meta_path.remove(image)
-        image.close()
+        image.remove()
     if sys.flags.no_site:
         site.setquit()
         site.setcopyright()
