@@ -14,8 +14,11 @@ from fake_runtime_api import guest
 from lambent.runtimes import PreparedRuntime
 
 Task = Callable[[dict[str, str]], Path]
+STREAMING = "Symbol.for('aws.lambda.runtime.handler.streaming')"
 ECHO = "export const handler = async (event) => event;\n"
-NEVER = "exports.handler = () => new Promise(() => {});\n"
+NEVER = "exports.handler = async () => new Promise(() => {});\n"
+#: Handlers with three parameters are warned of at Init.
+QUIET = {"AWS_LAMBDA_NODEJS_DISABLE_CALLBACK_WARNING": "1"}
 
 
 @pytest.mark.parametrize(("handler", "files"), [
@@ -23,7 +26,7 @@ NEVER = "exports.handler = () => new Promise(() => {});\n"
     ("app.handler", {"app.cjs": "exports.handler = async (event) => event;"}),
     ("app.handler", {"app.mjs": ECHO}),
     ("app.handler", {"app.js": ECHO, "package.json": '{"type": "module"}'}),
-    ("app.handler", {"app.mjs": "export default { handler: async (event) => event };"}),
+    ("app.handler", {"app.js": "exports.handler = async (event) => event;", "app/readme": ""}),
     ("src/deep/app.handler", {"src/deep/app.js": ECHO, "src/package.json": '{"type": "module"}'}),
     ("app.nested.one.handler", {"app.js": "exports.nested = { one: { handler: async (event) => event } };"}),
     ("folder.handler", {"folder/index.js": "exports.handler = async (event) => event;"}),
@@ -31,6 +34,10 @@ NEVER = "exports.handler = () => new Promise(() => {});\n"
     ("app.handler", {"app.js": "exports.handler = (event, context) => context.succeed(event);"}),
     ("app.handler", {"app.js": "exports.handler = (event, context) => context.done(null, event);"}),
     ("app.handler", {"app.js": "exports.handler = (event) => ({ then: (yes) => yes(event) });"}),
+    ("app.handler", {"app.js": "exports.handler = async (event, context, callback) => callback(null, event);"}),
+    ("app.handler", {"app.js": "exports.handler = async (event, c, callback) => { callback(null, event); throw 1; };"}),
+    ("app.handler", {"app.js": "exports.handler = (event, c, callback) => { callback(null, event); throw 1; };"}),
+    ("app.handler", {"app.js": "exports.handler = async (event, c) => { c.succeed(event); return 'late'; };"}),
 ])  # fmt: skip
 async def test_every_form_of_a_handler(
     node: PreparedRuntime, task: Task, handler: str, files: dict[str, str]
@@ -62,7 +69,8 @@ exports.handler = async (event, c) => [c.functionName, c.functionVersion, c.memo
 @pytest.mark.parametrize("source", [
     "exports.handler = async () => {};", "exports.handler = (e, c, callback) => callback();",
     "exports.handler = () => {};", "exports.handler = () => 'a plain return is not a response';",
-    "exports.handler = async () => () => 1;",
+    "exports.handler = async () => () => 1;", "exports.handler = () => new Promise(() => {});",
+    "exports.handler = () => { throw undefined; };",
 ])  # fmt: skip
 async def test_nothing_and_a_forgotten_callback_are_null(node: PreparedRuntime, task: Task, source: str) -> None:
     async with guest(node, task({"app.js": source})) as running:
@@ -119,13 +127,25 @@ async def test_an_error_is_answered_and_the_runtime_goes_on(
 ) -> None:
     code = task({"app.js": f"const failing = {source};\n"
                            "exports.handler = (e, c, cb) => e === 'fine' ? cb(null, 1) : failing(e, c, cb);"})
-    async with guest(node, code) as running:
+    async with guest(node, code, environment=QUIET) as running:
         post, fine = await running.invoke(), await running.invoke("fine")
         lines = await running.log()
     assert post.kind == "error" and fine.json == 1
     assert {name: post.json[name] for name in expected} == expected
     assert "lambda-runtime-function-error-type" not in post.headers  # AWS sends it for init errors only
     assert len(lines) == 1 and f"\t{post.path.split('/')[-2]}\tERROR\tInvoke Error \t{{" in lines[0]
+
+
+async def test_a_function_declared_async_must_settle(node: PreparedRuntime, task: Task) -> None:
+    code = task({"app.js": "exports.handler = async (event) => event === 'fine' ? 1 : new Promise(() => {});"})
+    async with guest(node, code) as running:
+        post, fine = await running.invoke(), await running.invoke("fine")
+        (line,) = await running.log()
+    assert (post.kind, post.json["errorType"], fine.json) == ("error", "Runtime.NodeJsExit", 1)
+    assert post.json["errorMessage"] == (
+        "The Lambda runtime client detected an unexpected Node.js exit code. This is most commonly caused by a Promise "
+        "that was never settled. For more information, see https://nodejs.org/docs/latest/api/process.html#exit-codes")
+    assert line.split("\t")[2:4] == ["ERROR", "Invoke Error "]
 
 
 async def test_the_shapes_of_an_error(node: PreparedRuntime, task: Task) -> None:
@@ -157,7 +177,6 @@ exports.handler = async () => {
     ("() => { setTimeout(() => { throw new Error('later'); }); }", "Error", "Uncaught Exception ", 129),
     ("() => { Promise.reject(new Error('later')); setTimeout(() => {}, 60000); }", "Runtime.UnhandledPromiseRejection",
      "Unhandled Promise Rejection ", 128),
-    ("() => new Promise(() => {})", "Runtime.NodeJsExit", "Invoke Error ", 13),
 ])  # fmt: skip
 async def test_an_error_outside_of_the_handler_ends_the_process(
     node: PreparedRuntime, task: Task, source: str, kind: str, title: str, code: int
@@ -171,8 +190,6 @@ async def test_an_error_outside_of_the_handler_ends_the_process(
     if kind == "Runtime.UnhandledPromiseRejection":
         assert post.json["errorMessage"] == "Error: later"
         assert json.loads(line.split("\t")[4])["reason"]["errorMessage"] == "later"
-    if kind == "Runtime.NodeJsExit":
-        assert "Promise that was never settled" in post.json["errorMessage"]
 
 
 async def test_an_error_between_invocations_ends_the_process_unreported(node: PreparedRuntime, task: Task) -> None:
@@ -214,8 +231,14 @@ async def test_an_exit_in_the_handler_ends_the_process_unreported(
      "Error: early", 128),
     ("app.handler", {"app.mjs": "await new Promise(() => {});"}, "Runtime.NodeJsExit",
      "The Lambda runtime client detected an unexpected Node.js exit code.", 13),
-    ("app.handler", {"app.js": "exports.handler = awslambda.streamifyResponse('no function');"},
-     "Runtime.MalformedStreamingHandler", "awslambda.streamifyResponse takes a function.", 129),
+    ("app.handler", {"app.mjs": "export default { handler: async (event) => event };"}, "Runtime.HandlerNotFound",
+     "app.handler is undefined or not exported", 129),
+    ("app.handler", {"app.mjs": ECHO, "app/readme": ""}, "Runtime.ImportModuleError", "Error: Cannot find module '/",
+     129),
+    ("app.handler", {"app.js": "exports.handler = awslambda.streamifyResponse('no function');"}, "TypeError",
+     "Cannot create property 'Symbol(aws.lambda.runtime.handler.streaming)' on string 'no function'", 129),
+    ("app.handler", {"app.js": f"exports.handler = async () => {{}}; exports.handler[{STREAMING}] = 'request';"},
+     "Runtime.MalformedStreamingHandler", "Only response streaming is supported.", 129),
 ])  # fmt: skip
 async def test_a_module_that_cannot_be_loaded_is_an_init_error(
     node: PreparedRuntime, task: Task, handler: str, files: dict[str, str], kind: str, message: str, code: int
@@ -248,6 +271,60 @@ async def test_layers_and_the_sdk_are_found_by_both_module_systems(
     body = "async () => [typeof S3Client, typeof DynamoDBDocumentClient, layered.where];"
     async with guest(node, task({name: "\n".join([*imports, f"{export} {body}"])}), opt=tmp_path / "opt") as running:
         assert (await running.invoke()).json == ["function", "function", "layer"]
+
+
+@pytest.mark.parametrize(("handler", "environment", "warned"), [
+    ("(event, context, callback) => callback()", {}, True), ("(event, context, callback) => callback()", QUIET, False),
+    ("async (event, context, callback) => callback()", {}, False), ("(event, context) => context.done()", {}, False),
+])  # fmt: skip
+async def test_a_handler_that_means_to_call_back_is_warned_of_at_init(
+    node: PreparedRuntime, task: Task, handler: str, environment: dict[str, str], warned: bool
+) -> None:
+    async with guest(node, task({"app.js": f"exports.handler = {handler};"}), environment=environment) as running:
+        await running.ready()
+        lines = await running.log()
+    assert ["\tundefined\tWARN\tAWS Lambda plans to remove support for callback-based" in line for line in lines] == (
+        [True] if warned else [])  # fmt: skip
+
+
+async def test_wrappers_of_handlers_mark_a_streaming_one_by_its_public_name(node: PreparedRuntime, task: Task) -> None:
+    """As tracing layers do: the mark of the handler that they wrap is copied to their own."""
+    code = task({"app.js": f"""
+const inner = awslambda.streamifyResponse(async (event, stream, context) => {{
+  stream.write({{ mark: inner[{STREAMING}], waterMark: stream.writableHighWaterMark }}); // an object travels as JSON
+  stream.end(" " + globalThis[Symbol.for("aws.lambda.runtime.requestId")]);
+}}, {{ highWaterMark: 77 }});
+exports.handler = (...all) => inner(...all);
+for (const symbol of Object.getOwnPropertySymbols(inner)) exports.handler[symbol] = inner[symbol];
+"""})
+    async with guest(node, code) as running:
+        post = await running.invoke()
+    assert post.headers["lambda-runtime-function-response-mode"] == "streaming"
+    assert post.body.decode() == '{"mark":"response","waterMark":77} ' + post.path.split("/")[-2]
+
+
+@pytest.mark.parametrize(("waits", "ran"), [(True, True), (False, False)])
+async def test_a_streaming_handler_waits_for_an_empty_event_loop_unless_told_not_to(
+    node: PreparedRuntime, task: Task, waits: bool, ran: bool
+) -> None:
+    code = task({"app.js": f"""
+let ran = false;
+exports.handler = awslambda.streamifyResponse(async (event, stream, context) => {{
+  context.callbackWaitsForEmptyEventLoop = {json.dumps(waits)};
+  if (event === "ask") return stream.end(String(ran));
+  setTimeout(() => {{ ran = true; }}, {50 if waits else 60_000});
+  stream.end("first");
+}});
+"""})
+    async with guest(node, code) as running:
+        assert (await running.invoke()).body == b"first"
+        assert (await running.invoke("ask")).body == json.dumps(ran).encode()
+
+
+async def test_the_global_of_streaming_is_left_out_on_request(node: PreparedRuntime, task: Task) -> None:
+    code = task({"app.js": "exports.handler = async () => typeof awslambda;"})
+    async with guest(node, code, environment={"AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA": "true"}) as running:
+        assert (await running.invoke()).json == "undefined"
 
 
 async def test_text_logs(node: PreparedRuntime, task: Task) -> None:

@@ -6,7 +6,9 @@ const util = require("node:util");
 const errors = require("./errors.cjs");
 
 const LEVELS = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
-const current = { requestId: undefined, tenantId: undefined };
+// Whoever logs in other ways finds the request by this name.
+const REQUEST_ID = Symbol.for("aws.lambda.runtime.requestId");
+let tenant;
 let json = false;
 
 /** Replace the methods of `console`. Levels below AWS_LAMBDA_LOG_LEVEL are dropped. */
@@ -22,8 +24,8 @@ function install(environ) {
 
 /** From now on records belong to this invocation. */
 function setInvocation(requestId, tenantId) {
-  current.requestId = requestId;
-  current.tenantId = tenantId;
+  globalThis[REQUEST_ID] = requestId;
+  tenant = tenantId;
 }
 
 /** What the runtime itself says about a failure: `title` in text, the error alone in JSON. */
@@ -36,13 +38,13 @@ function write(level, message, rest) {
   const time = new Date().toISOString();
   const line = json
     ? asJson(time, level, message, rest)
-    : `${time}\t${current.requestId}\t${level}\t${util.format(message, ...rest)}`;
+    : `${time}\t${globalThis[REQUEST_ID]}\t${level}\t${util.format(message, ...rest)}`;
   process.stdout.write(line.replaceAll("\n", "\r") + "\n");
 }
 
 function asJson(time, level, message, rest) {
-  const record = { timestamp: time, level, requestId: current.requestId };
-  if (current.tenantId) record.tenantId = current.tenantId;
+  const record = { timestamp: time, level, requestId: globalThis[REQUEST_ID] };
+  if (tenant) record.tenantId = tenant;
   if (rest.length === 0) {
     try {
       return JSON.stringify({ ...record, message }, showErrors);

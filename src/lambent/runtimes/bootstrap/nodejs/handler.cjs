@@ -5,13 +5,18 @@ const fs = require("node:fs");
 const path = require("node:path");
 const { pathToFileURL } = require("node:url");
 const { runtimeError } = require("./errors.cjs");
-const { streamOptions } = require("./streaming.cjs");
+const { streams } = require("./streaming.cjs");
 
 const MAJOR = Number(process.versions.node.split(".")[0]);
 const CALLBACKS_REMOVED =
   "ERROR: AWS Lambda has removed support for callback-based function handlers starting with Node.js 24. You need to " +
   "modify this function to use a supported handler signature to use Node.js 24 or later. For more information see " +
   "https://docs.aws.amazon.com/lambda/latest/dg/nodejs-handler.html.";
+const CALLBACKS_END =
+  "AWS Lambda plans to remove support for callback-based function handlers starting with Node.js 24. You will need to " +
+  "update this function to use an async handler to use Node.js 24 or later. For more information and to provide feedback " +
+  "on this change, see https://github.com/aws/aws-lambda-nodejs-runtime-interface-client/issues/137. To disable this " +
+  "warning, set the AWS_LAMBDA_NODEJS_DISABLE_CALLBACK_WARNING environment variable.";
 
 /** The function that a handler string names below `root`. Throws errors named Runtime.*, or what the module throws. */
 async function load(root, handler) {
@@ -24,11 +29,20 @@ async function load(root, handler) {
   const [, name, exported] = /^([^.]*)\.(.*)$/.exec(handler.slice(slash + 1)) ?? [];
   if (exported === undefined) throw runtimeError("MalformedHandlerName", "Bad handler");
   const loaded = await loadModule(root, handler.slice(0, slash + 1), name);
-  const found = pick(loaded, exported) ?? pick(loaded?.default, exported);
+  const found = pick(loaded, exported) || (MAJOR >= 24 && pick(loaded?.default, exported));
   if (!found) throw runtimeError("HandlerNotFound", `${handler} is undefined or not exported`);
   if (typeof found !== "function") throw runtimeError("HandlerNotFound", `${handler} is not a function`);
-  if (MAJOR >= 24 && found.length >= 3 && streamOptions(found) === undefined) throw runtimeError("CallbackHandlerDeprecated", CALLBACKS_REMOVED);
+  if (!streams(found)) judgeCallback(found);
   return found;
+}
+
+/** A handler with three parameters means to call back. */
+function judgeCallback(handler) {
+  if (MAJOR >= 24) {
+    if (handler.length >= 3) throw runtimeError("CallbackHandlerDeprecated", CALLBACKS_REMOVED);
+  } else if (handler.length === 3 && handler.constructor?.name !== "AsyncFunction" &&
+             process.env.AWS_LAMBDA_NODEJS_DISABLE_CALLBACK_WARNING === undefined)
+    console.warn(CALLBACKS_END);
 }
 
 function pick(object, exported) {
@@ -38,7 +52,8 @@ function pick(object, exported) {
 async function loadModule(root, folder, name) {
   const stem = path.resolve(root, folder, name);
   try {
-    if (isFile(stem)) return require(stem);
+    // Up to 22 whatever has the name is required, a folder too, which then hides an ES module beside it.
+    if (MAJOR >= 24 ? isFile(stem) : fs.existsSync(stem)) return require(stem);
     if (isFile(stem + ".js")) return (await isModule(stem + ".js")) ? await importFile(stem + ".js") : require(stem + ".js");
     if (isFile(stem + ".mjs")) return await importFile(stem + ".mjs");
     if (isFile(stem + ".cjs")) return require(stem + ".cjs");

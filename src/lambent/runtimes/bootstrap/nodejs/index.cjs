@@ -59,7 +59,6 @@ function finish(kind, value) {
     idle = true;
     client.respond(id, json);
   } else if (kind === "streamed") {
-    if (value !== undefined) console.warn("The value that a streaming handler returns is not used.");
     idle = true;
     client.next();
   } else if (kind === "error") {
@@ -97,7 +96,7 @@ process.on("beforeExit", () => {
   else end("Uncaught Exception", errors.runtimeError("NodeJsExit", NEVER_SETTLED), EXIT_NEVER_SETTLED); // top-level await
 });
 
-globalThis.awslambda = awslambda;
+if (!["1", "true"].includes(environ.AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA)) globalThis.awslambda = awslambda;
 
 handlers.load(environ.LAMBDA_TASK_ROOT, environ._HANDLER).then(
   (loaded) => {

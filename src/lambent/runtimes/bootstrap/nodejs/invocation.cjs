@@ -4,12 +4,12 @@
 
 const { finished } = require("node:stream");
 const { MAJOR } = require("./handler.cjs");
-const { ResponseStream, streamOptions } = require("./streaming.cjs");
+const { highWaterMark, ResponseStream, streams } = require("./streaming.cjs");
 const { runtimeError } = require("./errors.cjs");
 
 const NEVER_SETTLED =
   "The Lambda runtime client detected an unexpected Node.js exit code. This is most commonly caused by a Promise that " +
-  "was never settled. For more information, see https://nodejs.org/docs/latest/api/process.html#process_exit_codes";
+  "was never settled. For more information, see https://nodejs.org/docs/latest/api/process.html#exit-codes";
 
 /** Takes what is written to a stream after its invocation is over. */
 const NOBODY = { write: (_chunk, done) => done(), end: (done) => done() };
@@ -38,33 +38,47 @@ class Invocation {
   run(handler, payload) {
     try {
       const event = JSON.parse(payload);
-      if (streamOptions(handler) !== undefined) return this.#stream(handler, event);
+      if (streams(handler)) return this.#stream(handler, event);
+      // Up to 22 only a function declared async must settle: what else leaves nothing to do has forgotten its callback.
+      if (MAJOR < 24 && handler.constructor?.name === "AsyncFunction")
+        this.#whenEmpty = () => this.#end("error", runtimeError("NodeJsExit", NEVER_SETTLED));
       const result = handler(event, this.#context(), this.#callback);
       if (typeof result?.then === "function") {
-        if (!this.#called) this.#whenEmpty = () => this.#end("exit", runtimeError("NodeJsExit", NEVER_SETTLED));
-        result.then((value) => this.#end("result", value), (error) => this.#end("error", handled(error)));
+        if (MAJOR >= 24) this.#whenEmpty = this.#neverSettled;
+        result.then((value) => this.#settle(null, value, false), (error) => this.#settle(handled(error), null, false));
       } else if (MAJOR >= 24) this.#end("result", result);
     } catch (error) {
-      this.#end("error", handled(error));
+      this.#settle(MAJOR >= 24 ? handled(error) : error, undefined, this.#waits);
     }
   }
 
   #stream(handler, event) {
     const open = (type) => (this.#done ? NOBODY : this.#openStream(this.id, type));
-    const stream = new ResponseStream(open, streamOptions(handler));
+    const stream = new ResponseStream(open, highWaterMark(handler));
     const result = handler(event, stream, this.#context());
-    if (typeof result?.then !== "function")
-      throw runtimeError("MalformedStreamingHandler", "A streaming handler must be an async function.");
-    this.#whenEmpty = () => this.#end("exit", runtimeError("NodeJsExit", NEVER_SETTLED));
+    if (typeof result?.then !== "function") {
+      const message = "Streaming does not support non-async handlers.";
+      return this.#end("error", MAJOR >= 24 ? new Error(message) : message);
+    }
+    this.#whenEmpty = this.#neverSettled;
     result.then(
       (value) => {
+        if (value !== undefined) console.warn("Streaming handlers ignore return values.");
         // What was begun may go on, such as a pipe; a stream that nobody will end is ended when nothing is left to do.
         this.#whenEmpty = () => stream.end();
-        finished(stream, (error) => (error ? this.#end("error", error) : this.#end("streamed", value)));
+        finished(stream, (error) => (error ? this.#end("error", error) : this.#streamed()));
       },
       (error) => this.#end("error", handled(error)),
     );
   }
+
+  /** The caller has everything; like a callback, a streaming handler may leave work that is waited for. */
+  #streamed() {
+    if (MAJOR >= 24 || !this.#waits) this.#end("streamed");
+    else this.#whenEmpty = () => this.#end("streamed");
+  }
+
+  #neverSettled = () => this.#end("exit", runtimeError("NodeJsExit", NEVER_SETTLED));
 
   /** The event loop has nothing left to do. */
   loopIsEmpty() {
@@ -97,7 +111,7 @@ class Invocation {
         return invocation.#waits;
       },
       set callbackWaitsForEmptyEventLoop(value) {
-        invocation.#waits = Boolean(value);
+        invocation.#waits = value;
       },
       succeed: (value) => invocation.#settle(null, value, false),
       fail: (error) => invocation.#settle(handled(error), null, false),

@@ -5,7 +5,10 @@
 const { Writable } = require("node:stream");
 const { runtimeError } = require("./errors.cjs");
 
-const STREAMED = Symbol("streamed response");
+// Names that everybody can know: wrappers of handlers (tracing layers, say) read and set them themselves.
+const STREAMED = Symbol.for("aws.lambda.runtime.handler.streaming");
+const HIGH_WATER_MARK = Symbol.for("aws.lambda.runtime.handler.streaming.highWaterMark");
+const RESPONSE = "response";
 const PRELUDE_TYPE = "application/vnd.awslambda.http-integration-response";
 const PRELUDE_END = "\0".repeat(8);
 
@@ -16,14 +19,20 @@ class ResponseStream extends Writable {
   #contentType = "application/octet-stream";
   #prelude = "";
 
-  constructor(open, options) {
-    super({ highWaterMark: options?.highWaterMark });
+  constructor(open, highWaterMark) {
+    super({ highWaterMark });
     this.#open = open;
+  }
+
+  /** Bytes and text go as they are, everything else as JSON. */
+  write(chunk, ...more) {
+    const plain = typeof chunk === "string" || Buffer.isBuffer(chunk) || chunk?.constructor === Uint8Array;
+    return super.write(plain ? chunk : JSON.stringify(chunk), ...more);
   }
 
   setContentType(type) {
     if (this.#wire !== null)
-      throw runtimeError("InvalidStreamingOperation", "The content type is set too late: the response has begun.");
+      throw runtimeError("InvalidStreamingOperation", "Cannot set content-type, too late.");
     this.#contentType = String(type);
   }
 
@@ -53,9 +62,8 @@ class ResponseStream extends Writable {
 /** The global `awslambda`. */
 const awslambda = {
   streamifyResponse(handler, options) {
-    if (typeof handler !== "function")
-      throw runtimeError("MalformedStreamingHandler", "awslambda.streamifyResponse takes a function.");
-    handler[STREAMED] = options ?? {};
+    handler[STREAMED] = RESPONSE;
+    if (typeof options?.highWaterMark === "number") handler[HIGH_WATER_MARK] = Math.trunc(options.highWaterMark);
     return handler;
   },
   HttpResponseStream: class HttpResponseStream {
@@ -67,7 +75,15 @@ const awslambda = {
   },
 };
 
-/** The options of a handler that streams; undefined for any other. */
-const streamOptions = (handler) => handler[STREAMED];
+/** Whether a handler streams its response. Throws for a mark that means nothing. */
+function streams(handler) {
+  const mark = handler[STREAMED];
+  if (mark === undefined || mark === null || mark === false) return false;
+  if (mark === RESPONSE) return true;
+  throw runtimeError("MalformedStreamingHandler", "Only response streaming is supported.");
+}
 
-module.exports = { awslambda, ResponseStream, streamOptions };
+/** Bytes that a handler's stream may hold before `write` says to wait; undefined for Node.js's own figure. */
+const highWaterMark = (handler) => Number(handler[HIGH_WATER_MARK] || NaN) || undefined;
+
+module.exports = { awslambda, highWaterMark, ResponseStream, streams };
