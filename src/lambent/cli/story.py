@@ -77,7 +77,7 @@ _CALL = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
 _SEPARATOR = re.compile(
     r", (?=(?:invocation|request_id|participant|reason|force|exit|outcome|deadline|seconds|failure)=)"
 )
-_EXIT = re.compile(r"ExitStatus\(code=(\w+), signal=(\w+), oom=(\w+)\)")
+_EXIT = re.compile(r"ExitStatus\(code=(\w+), signal=(\w+), oom=(\w+)(?:, unlaunched='[^']*')?\)")
 _UUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 
 EnvironmentOrFunction = Annotated[
