@@ -95,6 +95,7 @@ for field, body in {
     "telemetry elsewhere": {"types": ["platform"], "destination": {"protocol": "HTTP", "URI": "http://127.0.0.1:80"}},
 }.items():
     note(field, talk("PUT", "/2022-07-01/telemetry", identity(me), body))
+note("logs without types", talk("PUT", "/2020-08-15/logs", identity(me), body | {"types": []}))
 note("telemetry of nobody", talk("PUT", "/2022-07-01/telemetry", {}, {}))
 everybody = [identity(me)]
 for number in range(9):
@@ -305,6 +306,7 @@ def test_what_an_extension_gets_wrong_is_refused_with_awss_errors(server: Server
         "no error type": [403, "Extension.MissingHeader"],
         "telemetry without types": [400, "ValidationError"],
         "telemetry elsewhere": [400, "ValidationError"],
+        "logs without types": [400, "Logs.ValidationError"],
         "telemetry of nobody": [403, "Extension.MissingExtensionIdentifier"],
         "eleventh": [403, "Extension.TooManyExtensions"],
         "late": [403, "Extension.RegistrationClosed"],

@@ -172,6 +172,7 @@ JSON = ("Content-Type", "application/json")
             {"statusCode": 200, "headers": {"Content-Length": "9999", "Transfer-Encoding": "chunked", "A": None}},
             (200, (JSON,), b""),
         ),
+        ({"statusCode": 200, "headers": {"X-Amzn-RequestId": "mine", "x-amzn-trace-id": "mine"}}, (200, (JSON,), b"")),
         ({"statusCode": 200, "multiValueHeaders": {"a": ["1"]}}, (200, (JSON,), b"")),
         ({"statusCode": 200, "headers": {"A": "1", "a": "2"}}, (200, (("a", "2"), JSON), b"")),
     ],

@@ -39,7 +39,7 @@ def test_everything_can_be_named() -> None:
     "http://127.0.0.1:8080", "http://localhost:8080", "http://169.254.169.254/latest", "https://sandbox:8080",
     "http://sandbox.localdomain.example:8080", "http://user@sandbox:8080", "http://sandbox:8080@example.org/",
     "http://sandbox:0", "http://sandbox:65536", "http://sandbox:9001", "http://sandbox:8080/a b",
-    "http://sandbox:8080/\r\nHost: x", "http://sandbox:8080\n", "sandbox:8080", ""])  # fmt: skip
+    "http://sandbox:8080/\r\nHost: x", "http://sandbox:8080\n", "sandbox:8080", "http://sandbox", ""])  # fmt: skip
 def test_destinations_other_than_the_environment_are_refused(uri: str) -> None:
     with pytest.raises(Invalid):
         asked(**to(URI=uri))
@@ -55,6 +55,12 @@ def test_destinations_other_than_the_environment_are_refused(uri: str) -> None:
 def test_values_outside_of_awss_ranges_are_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
         asked(**changed)
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(Invalid) as caught:
+        asked(types=[], **to(URI="http://sandbox.localdomain"))
+    assert str(caught.value) == "URI port is not provided; types should not be empty"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b"{}", b'{"types": ["platform"]}',

@@ -123,6 +123,11 @@ def test_text_line(record: Record, line: str) -> None:
              "tracing": {"type": "X-Amzn-Trace-Id", "value": "Root=1-a;Parent=b;Sampled=1"}},
         ),
         (
+            Start(ID, "7", "Root=1-a;Parent=b;Sampled=0;Lineage=1:c:0"),  # nobody has it traced
+            "platform.start",
+            {"requestId": ID, "version": "7"},
+        ),
+        (
             RuntimeDone(ID, "success", 200.0, 32),
             "platform.runtimeDone",
             {"requestId": ID, "status": "success", "metrics": {"durationMs": 200.0, "producedBytes": 32}},

@@ -27,7 +27,7 @@ _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 _NOT_FORWARDED = _HOP_BY_HOP | {"cookie", "expect"}
-_NOT_RETURNED = _HOP_BY_HOP | {"content-length"}
+_NOT_RETURNED = _HOP_BY_HOP | {"content-length", "x-amzn-requestid", "x-amzn-trace-id"}
 _TEXT_TYPES = frozenset({"application/json", "application/javascript", "application/xml"})
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110, 5.6.2

@@ -62,17 +62,18 @@ class ExtensionsApi:
             return
         refusal = self._lifecycle.subscription_refusal(name, api)
         title = api.capitalize()
+        invalid = "ValidationError" if api == "telemetry" else "Logs.ValidationError"
         if refusal == "NotSupported":
             refuse(request, 202, f"{title}.NotSupported", f"{title} API is not supported")
         elif refusal == "SubscriptionClosed":
             refuse(request, 403, f"{title}.SubscriptionClosed", f"{title} API subscription is closed already")
         elif refusal is not None:
-            refuse(request, 400, "ValidationError", "This extension has subscribed by the other API")
+            refuse(request, 400, invalid, "This extension has subscribed by the other API")
         else:
             try:
                 subscription = telemetry.parse(request.body, api)
             except telemetry.Invalid as error:
-                refuse(request, 400, "ValidationError", str(error))
+                refuse(request, 400, invalid, str(error))
                 return
             request.respond(200, b'"OK"')
             self._lifecycle.subscribe(name, subscription)

@@ -40,16 +40,45 @@ def parse(body: bytes, api: Api) -> Subscription:
         asked = msgspec.json.decode(body, type=_Asked)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(str(error)) from None
+    made: dict[str, Any] = {}
+    problems: list[str] = []  # AWS names all of them at once, the destination's first
+    for judged in (_destination, _types, _buffering, _schema):
+        try:
+            made |= judged(asked, api)
+        except Invalid as error:
+            problems.append(str(error))
+    if problems:
+        raise Invalid("; ".join(problems))
+    return Subscription(api, **made)
+
+
+def _schema(asked: _Asked, api: Api) -> dict[str, Any]:
     schema = asked.schemaVersion or _SCHEMAS[api][0]
     if schema not in _SCHEMAS[api]:
         raise Invalid(f"schemaVersion must be one of {', '.join(_SCHEMAS[api])}")
-    unknown = [name for name in asked.types if name not in _CATEGORIES]
-    if unknown or not asked.types:
-        raise Invalid(f"types must be a non-empty list out of {', '.join(_CATEGORIES)}")
-    figures = [_figure(asked.buffering, name) for name in _BUFFERING]
-    protocol, destination = asked.destination.protocol.upper(), asked.destination
+    return {"schema": schema}
+
+
+def _types(asked: _Asked, _api: Api) -> dict[str, Any]:
+    if not asked.types:
+        raise Invalid("types should not be empty")
+    if not set(asked.types) <= set(_CATEGORIES):
+        raise Invalid(f"types must be out of {', '.join(_CATEGORIES)}")
+    return {"categories": tuple(dict.fromkeys(asked.types))}  # in the order of the asker
+
+
+def _buffering(asked: _Asked, _api: Api) -> dict[str, Any]:
+    items, size, timeout_ms = (_figure(asked.buffering, name) for name in _BUFFERING)
+    return {"max_items": items, "max_bytes": size, "timeout_s": timeout_ms / 1000}
+
+
+def _destination(asked: _Asked, _api: Api) -> dict[str, Any]:
+    destination = asked.destination
+    if (destination.encoding or "JSON").upper() != "JSON":
+        raise Invalid("destination.encoding must be JSON")
+    protocol = destination.protocol.upper()
     if protocol == "TCP":
-        return _made(api, schema, asked, figures, protocol="TCP", port=_port(destination.port))
+        return {"protocol": "TCP", "port": _port(destination.port)}
     if protocol != "HTTP":
         raise Invalid("destination.protocol must be HTTP or TCP")
     method = (destination.method or "POST").upper()
@@ -58,15 +87,10 @@ def parse(body: bytes, api: Api) -> Subscription:
     found = _URI.fullmatch(destination.URI)
     if found is None:
         raise Invalid("destination.URI must be http://sandbox.localdomain:<port>, with a path or without one")
-    return _made(api, schema, asked, figures, protocol="HTTP", port=_port(int(found[2] or 80)), method=method,
-                 path=found[3] or "/", host=found[1])
-
-
-def _made(api: Api, schema: str, asked: _Asked, figures: list[int], **destination: Any) -> Subscription:
-    if (asked.destination.encoding or "JSON").upper() != "JSON":
-        raise Invalid("destination.encoding must be JSON")
-    categories = tuple(name for name in dict.fromkeys(asked.types) if name in _CATEGORIES)  # in the order of the asker
-    return Subscription(api, schema, categories, figures[0], figures[1], figures[2] / 1000, **destination)
+    if found[2] is None:
+        raise Invalid("URI port is not provided")
+    return {"protocol": "HTTP", "port": _port(int(found[2])), "method": method, "path": found[3] or "/",
+            "host": found[1]}  # fmt: skip
 
 
 def _figure(buffering: dict[str, Any], name: str) -> int:

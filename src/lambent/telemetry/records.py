@@ -341,7 +341,8 @@ def _error(status: Status, error_type: str) -> dict[str, Any]:
 
 
 def _tracing(trace_id: str) -> dict[str, Any]:
-    return {"tracing": {"type": "X-Amzn-Trace-Id", "value": trace_id}} if trace_id else {}
+    """Told of invocations only whose caller has them traced, like the line below REPORT."""
+    return {"tracing": {"type": "X-Amzn-Trace-Id", "value": trace_id}} if "Sampled=1" in trace_id else {}
 
 
 def _xray(trace_id: str) -> str:
