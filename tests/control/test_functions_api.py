@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hashlib
+import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from control_plane import ARN, ROLE, GatedPreparer, function, refused, running, settled, zipped
+
+from lambent.store.blobs import Blobs
 
 
 def configuration(answer: dict[str, Any]) -> dict[str, Any]:
@@ -181,6 +185,40 @@ async def test_our_own_failure_is_logged_and_told_as_internal(
 
         assert await plane.drive(script) == "InternalError"
     assert "the preparer is broken" in capsys.readouterr().err
+
+
+async def test_a_disk_that_refuses_is_told_in_words_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    told = "The server's disk refuses: "
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            with monkeypatch.context() as patched:
+                patched.setattr(Blobs, "put", full)
+                assert refused(client.create_function, **function()) == (
+                    "ServiceException", 500, f"{told}No space left on device.")  # fmt: skip
+            with monkeypatch.context() as patched:
+                patched.setattr(GatedPreparer, "prepare", full)
+                client.create_function(**function("g"))
+                assert settled(client, "g")["StateReason"] == f"{told}No space left on device."
+            database_is_read_only(True)
+            assert refused(client.create_function, **function()) == (
+                "ServiceException", 500, f"{told}attempt to write a readonly database.")  # fmt: skip
+            database_is_read_only(False)
+            client.create_function(**function())
+            assert settled(client)["State"] == "Active"
+
+        def database_is_read_only(wanted: bool) -> None:
+            plane.store._writer._connection.execute(f"PRAGMA query_only = {wanted}")
+
+        await plane.drive(script)
+    err = capsys.readouterr().err
+    assert "'POST /2015-03-31/functions': the disk refuses: No space left on device\n" in err
+    assert "Traceback" not in err
 
 
 async def test_activation_goes_on_after_a_restart(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """A folder as a deployment package: the same files always make the same bytes.
 
 Dependencies that the folder declares (package.json here, requirements.txt in `requirements`) are installed into another
-folder, never into the person's own. Times are fixed and modes are kept, except that every file becomes readable to all, since the
-guest is another user than the one who deploys. What uploads it is `deploy`.
+folder, never into the person's own. Times are fixed and modes are kept, except that every file becomes readable to all,
+since the guest is another user than the one who deploys. What uploads it is `deploy`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import inspect
+import logging
 import os
 import socket
 from pathlib import Path
@@ -32,6 +33,7 @@ def up(**flags: Any) -> int:
     from lambent.sandbox.base import SandboxError
     from lambent.store.directory import StoreError
 
+    logging.basicConfig(format="lambent: %(message)s")
     try:
         return serve(settings)
     except (SandboxError, StoreError) as error:
@@ -57,7 +59,8 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         option: Any = typer.Option(f"{setting.flag}/--no-{setting.flag[2:]}", help=text, show_default=False)
         annotation: Any = Annotated[bool | None, option]
     else:
-        metavar = "|".join(setting.choices) or {int: "N", float: "SECONDS", Path: "DIR"}.get(setting.kind, "TEXT")
+        number = "DAYS" if setting.name.endswith("_days") else "SECONDS"
+        metavar = "|".join(setting.choices) or {int: "N", float: number, Path: "DIR"}.get(setting.kind, "TEXT")
         annotation = Annotated[str | None, typer.Option(setting.flag, metavar=metavar, help=text, show_default=False)]
     return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 

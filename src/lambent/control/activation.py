@@ -18,6 +18,7 @@ from lambent.control.configuration import runnable
 from lambent.core.model import FunctionVersion
 from lambent.errors import ApiError
 from lambent.names import LATEST
+from lambent.store.directory import disk_trouble
 from lambent.store.functions import Function, Key, Version
 from lambent.store.store import Store
 from lambent.store.writer import Change
@@ -84,7 +85,9 @@ class Activation:
                 ended = _failed("InvalidZipFileException", error.message)
             except Exception as error:
                 self._report(name, error)
-                ended = _failed("InternalError", "An internal error occurred; the server's log has it.")
+                trouble = disk_trouble(error)
+                ended = _failed("InternalError", "An internal error occurred; the server's log has it."
+                                if trouble is None else f"The server's disk refuses: {trouble}.")  # fmt: skip
             await self._store.change(lambda: self._settle(function.key, version, ended))
         except Exception as error:
             self._report(name, error)

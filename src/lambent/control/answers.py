@@ -19,6 +19,7 @@ from lambent.control import query
 from lambent.control.context import Answer
 from lambent.errors import ApiError
 from lambent.http1 import Request
+from lambent.store.directory import disk_trouble
 
 _JSON11 = "application/x-amz-json-1.1"
 
@@ -61,7 +62,11 @@ class Answers:
 
 
 def report(what: str, error: BaseException) -> None:
-    """Our fault, with its history."""
+    """Our fault, with its history; in one line where it is the disk's."""
+    trouble = disk_trouble(error)
+    if trouble is not None:
+        print(f"lambent: {what!a}: the disk refuses: {trouble}", file=sys.stderr, flush=True)
+        return
     story = "".join(traceback.format_exception(error))
     print(f"lambent: {what!a} failed unexpectedly: {story}", file=sys.stderr, flush=True)
 
@@ -70,4 +75,7 @@ def _known(request: Request, error: BaseException) -> ApiError:
     if isinstance(error, ApiError):
         return error
     report(f"{request.method} {request.path[:200]}", error)
+    trouble = disk_trouble(error)
+    if trouble is not None:
+        return ApiError("ServiceException", f"The server's disk refuses: {trouble}.")
     return ApiError("ServiceException", "An internal error occurred; the server's log has it.")

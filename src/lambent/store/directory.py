@@ -5,6 +5,7 @@ Everything that can be wrong with a directory is told in one line, before anythi
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -19,6 +20,21 @@ class StoreError(Exception):
     """The data directory cannot be used; the message is one line for the person who started the server."""
 
 
+#: What a disk says that is full, or fails.
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+_DISK_ERRORS_OF_SQLITE = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
+
+
+def disk_trouble(error: BaseException) -> str | None:
+    """What the disk says, in words, if it is what failed; None for every other error."""
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return error.strerror
+    # The lower byte is the kind; what is above it says more.
+    if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK_ERRORS_OF_SQLITE:
+        return str(error)
+    return None
+
+
 def prepare(data_dir: Path) -> Path:
     """Make the directory if it is not there, and see that it can be written to. Returns it as an absolute path."""
     try:
@@ -27,6 +43,8 @@ def prepare(data_dir: Path) -> Path:
         probe = absolute / f".probe-{secrets.token_hex(4)}"
         probe.touch(mode=0o600)
         probe.unlink()
+    except FileExistsError:
+        raise StoreError(f"data directory {data_dir} is not a folder") from None
     except OSError as error:
         raise StoreError(f"data directory {data_dir}: {error.strerror or error}") from None
     return absolute
