@@ -220,6 +220,8 @@ async def test_an_exit_in_the_handler_ends_the_process_unreported(
      "SyntaxError: Unexpected token ';'", 129),
     ("app.handler", {"app.mjs": "export const handler = (;"}, "Runtime.UserCodeSyntaxError",
      "SyntaxError: Unexpected token ';'", 129),
+    ("app.handler", {"app.js": ECHO}, "Runtime.UserCodeSyntaxError", "SyntaxError: Unexpected token 'export'", 129),
+    ("app.handler", {"app.js": "require('./other.mjs')", "other.mjs": ECHO}, "Error", "require() of ES Module ", 129),
     ("app.other", {"app.js": "exports.handler = 1"}, "Runtime.HandlerNotFound",
      "app.other is undefined or not exported", 129),
     ("app.handler", {"app.js": "exports.handler = 1"}, "Runtime.HandlerNotFound", "app.handler is not a function", 129),
@@ -250,6 +252,13 @@ async def test_a_module_that_cannot_be_loaded_is_an_init_error(
     assert post.kind == "init/error" and post.headers["lambda-runtime-function-error-type"] == kind
     assert post.json["errorType"] == kind and post.json["errorMessage"].startswith(message)
     assert lines[-1].split("\t")[1:3] == ["undefined", "ERROR"] and f'"errorType":"{kind}"' in lines[-1]
+
+
+async def test_es_modules_can_be_required_on_request(node: PreparedRuntime, task: Task) -> None:
+    code = task({"app.js": "exports.handler = require('./other.mjs').handler;", "other.mjs": ECHO})
+    options = {"NODE_OPTIONS": "--experimental-require-module --no-warnings"}
+    async with guest(node, code, environment=options) as running:
+        assert (await running.invoke("echo")).json == "echo"
 
 
 @pytest.mark.parametrize("name", ["app.js", "app.mjs"])

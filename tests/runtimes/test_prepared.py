@@ -9,6 +9,7 @@ import pytest
 from fake_runtime_api import FUNCTION, guest
 
 from lambent.runtimes import BootstrapMissing, PreparedRuntime
+from lambent.runtimes.prepared import switched_off
 from lambent.sandbox.base import Places
 
 PYTHON = PreparedRuntime("python3.12", "python3.12", "python", "3.12", ((Path("/p"), "bin/python3.12"),), "/usr",
@@ -54,6 +55,20 @@ def test_commands() -> None:
     node = NODE.command(Places(), replace(FUNCTION, memory_mib=1000), task=TASK, opt=None)
     assert (node[0], node[-1]) == ("/var/lang/bin/node", "/var/runtime/index.cjs")
     assert "--max-old-space-size=900" in node and "--max-semi-space-size=50" in node
+
+
+@pytest.mark.parametrize(("version", "options", "flags"), [
+    ("20.20.2", "", ["--no-experimental-require-module"]), ("20.16.0", "", []),
+    ("22.11.0", "", ["--no-experimental-require-module", "--no-experimental-detect-module"]), ("24.1.0", "", []),
+    ("22.11.0", "--experimental-require-module", ["--no-experimental-detect-module"]),
+    ("22.11.0", "--experimental_detect_module --experimental-require-module", []),
+])  # fmt: skip
+def test_what_aws_switches_off_in_node_is_off_unless_it_is_asked_for(
+    version: str, options: str, flags: list[str]
+) -> None:
+    function = replace(FUNCTION, environment={"NODE_OPTIONS": options} if options else {})
+    command = replace(NODE, switched_off=switched_off(version)).command(Places(), function, task=TASK, opt=None)
+    assert [flag for flag in command if "experimental" in flag] == flags
 
 
 def test_python_starts_with_site_where_a_sitecustomize_may_be_meant() -> None:

@@ -14,7 +14,7 @@ from lambent import settings
 from lambent.runtimes import build, interpreters
 from lambent.runtimes.catalog import CatalogEntry, RuntimeUnavailable, look_up
 from lambent.runtimes.interpreters import Interpreter
-from lambent.runtimes.prepared import PreparedRuntime
+from lambent.runtimes.prepared import PreparedRuntime, switched_off
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +73,10 @@ class Runtimes:
         interpreter = await self._interpreter(entry)
         runtime_dir = await build.build(self._cache_dir, interpreter, environ, offline=self._offline)
         actual = identifier if interpreter.line == entry.version else _identifier(interpreter)
+        off = switched_off(interpreter.version) if entry.family == "nodejs" else ()
         return PreparedRuntime(
             identifier, actual, entry.family, interpreter.line, _lang(interpreter, runtime_dir),
-            str(interpreter.prefix), runtime_dir, f"{entry.family}:{interpreter.line}.v1")  # fmt: skip
+            str(interpreter.prefix), runtime_dir, f"{entry.family}:{interpreter.line}.v1", off)  # fmt: skip
 
     async def _interpreter(self, entry: CatalogEntry) -> Interpreter:
         environ = settings.inherited_environment()

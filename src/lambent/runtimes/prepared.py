@@ -68,6 +68,7 @@ class PreparedRuntime:
     host_lang: str  #: the interpreter's real prefix, for a backend that isolates nothing
     runtime_dir: Path | None  #: shown at /var/runtime; None for provided.*
     version_label: str  #: as INIT_START prints it: `python:3.12.v1`
+    switched_off: tuple[str, ...] = ()  #: features of Node.js that AWS's builds of it do not have on, by their flags
 
     def command(self, places: Places, function: FunctionVersion, *, task: Path, opt: Path | None) -> tuple[str, ...]:
         """The runtime process's argv. `task` and `opt` are the host's folders of code and layers.
@@ -82,7 +83,7 @@ class PreparedRuntime:
             python = f"{places.lang}/bin/python{self.line}"
             argv: tuple[str, ...] = (python, *_python_flags(function), f"{places.runtime}/bootstrap.py")
         else:
-            argv = (f"{places.lang}/bin/node", *_node_flags(function), f"{places.runtime}/index.cjs")
+            argv = (f"{places.lang}/bin/node", *_node_flags(function, self.switched_off), f"{places.runtime}/index.cjs")
         wrapper = function.environment.get("AWS_LAMBDA_EXEC_WRAPPER")
         return (_placed(wrapper, places), *argv) if wrapper else argv
 
@@ -189,7 +190,18 @@ def _python_flags(function: FunctionVersion) -> tuple[str, ...]:
     return () if counted_on else ("-S",)
 
 
-def _node_flags(function: FunctionVersion) -> tuple[str, ...]:
+def switched_off(node_version: str) -> tuple[str, ...]:
+    """What AWS switches off: requiring ES modules up to 22, and telling them by their syntax in 22.
+
+    Only what this version has a flag for: it would not start with another. Page "Building Lambda functions with Node.js".
+    """
+    major, minor = (int(part) for part in node_version.split(".")[:2])
+    if major == 20:
+        return ("require-module",) if minor >= 17 else ()
+    return ("require-module", "detect-module") if major == 22 else ()
+
+
+def _node_flags(function: FunctionVersion, switched_off: tuple[str, ...]) -> tuple[str, ...]:
     """Heap sizes by memory: nine tenths for the old generation, a twentieth for a semi-space, in MiB."""
     flags = ["--expose-gc", "--max-http-header-size=81920"]
     customer = function.environment.get("NODE_OPTIONS", "").replace("_", "-")
@@ -197,6 +209,7 @@ def _node_flags(function: FunctionVersion) -> tuple[str, ...]:
         flags.append(f"--max-semi-space-size={max(1, function.memory_mib * 5 // 100)}")
     if "--max-old-space-size" not in customer:
         flags.append(f"--max-old-space-size={function.memory_mib * 9 // 10}")
+    flags += [f"--no-experimental-{name}" for name in switched_off if f"--experimental-{name}" not in customer]
     return tuple(flags)
 
 
