@@ -193,7 +193,7 @@ def _python_flags(function: FunctionVersion) -> tuple[str, ...]:
 def switched_off(node_version: str) -> tuple[str, ...]:
     """What AWS switches off: requiring ES modules up to 22, and telling them by their syntax in 22.
 
-    Only what this version has a flag for: it would not start with another. Page "Building Lambda functions with Node.js".
+    Only what this version has a flag for, or it would not start. Page "Building Lambda functions with Node.js".
     """
     major, minor = (int(part) for part in node_version.split(".")[:2])
     if major == 20:
