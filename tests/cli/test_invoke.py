@@ -228,6 +228,14 @@ def test_prices_of_the_fact_sheet() -> None:
     assert invocation_usd(1000, 1024, ephemeral_mib=1536) == pytest.approx(0.0000166667 + 0.0000002 + 0.0000000309)
 
 
+def test_what_provisioned_concurrency_serves_costs_less(lambent: Lambent, server: FakeServer) -> None:
+    server.add_function("hello")
+    server.stories["3f9a0001"] = {"init_type": "provisioned-concurrency"}
+    cost = json.loads(lambent("invoke", "hello", "--json").out)["report"]["cost_usd"]
+    assert cost == pytest.approx(124 / 1000 * 128 / 1024 * 0.0000097222 + 0.0000002)
+    assert invocation_usd(1000, 1024, architecture="arm64", provisioned=True) == pytest.approx(0.0000079778)
+
+
 def test_the_price_follows_architecture_and_tmp(lambent: Lambent, server: FakeServer) -> None:
     server.add_function("hello", Architectures=["arm64"], EphemeralStorage={"Size": 1536})
     cost = json.loads(lambent("invoke", "hello", "--json").out)["report"]["cost_usd"]

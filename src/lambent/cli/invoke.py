@@ -41,7 +41,8 @@ def invoke(
     with connect(endpoint) as client:
         invoked = client.invoke(name, payload)
         configuration = _configuration(client, name)
-    measured = figures(invoked.log_tail, configuration)
+        provisioned = _is_provisioned(client, invoked.environment)
+    measured = figures(invoked.log_tail, configuration, provisioned=provisioned)
     if as_json:
         show.data(_as_data(invoked, asdict(measured) if measured else None))
     else:
@@ -82,6 +83,14 @@ def _configuration(client: Client, name: str) -> dict[str, Any]:
         return client.configuration(name)
     except ApiError:
         return {}
+
+
+def _is_provisioned(client: Client, environment: str) -> bool:
+    """Whether provisioned concurrency keeps this environment; one that nobody knows is priced as on demand."""
+    try:
+        return bool(environment) and client.story(environment).get("init_type") == "provisioned-concurrency"
+    except ApiError:
+        return False
 
 
 def _as_data(invoked: Invoked, report: dict[str, Any] | None) -> dict[str, Any]:

@@ -43,15 +43,18 @@ class Figures:
         return "  ".join(part for part in parts if part)
 
 
-def figures(log_tail: str, configuration: dict[str, Any]) -> Figures | None:
-    """What the tail's last REPORT says, priced by the function's architecture and /tmp size; None without one."""
+def figures(log_tail: str, configuration: dict[str, Any], *, provisioned: bool = False) -> Figures | None:
+    """What the tail's last REPORT says, priced by the function's architecture and /tmp size; None without one.
+
+    `provisioned`: an environment of provisioned concurrency served.
+    """
     found = _from_text(log_tail) or _from_json(log_tail)
     if found is None:
         return None
     duration, billed, init, memory, used = found
     architecture = (configuration.get("Architectures") or ["x86_64"])[0]
     tmp = (configuration.get("EphemeralStorage") or {}).get("Size", 512)
-    cost = invocation_usd(billed, memory, architecture=architecture, ephemeral_mib=tmp)
+    cost = invocation_usd(billed, memory, architecture=architecture, ephemeral_mib=tmp, provisioned=provisioned)
     return Figures(duration, billed, init, memory, used, cost)
 
 

@@ -203,7 +203,8 @@ class Chronicle:
             "memory_mib": function.memory_mib,
             "max_memory_mib": used,
             "cost_usd": invocation_usd(report.bill.billed_ms, function.memory_mib,
-                                       architecture=function.architecture, ephemeral_mib=function.ephemeral_mib),
+                                       architecture=function.architecture, ephemeral_mib=function.ephemeral_mib,
+                                       provisioned=self._init_type == "provisioned-concurrency"),
         } for start_wall, report, used, cold in self._ended]  # fmt: skip
 
     def entrypoint_missing(self, report: do.ReportEntrypoint) -> None:
