@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ NODE = Function("node", """
 const fs = require("node:fs");
 const seen = { environ: { ...process.env }, cwd: process.cwd(), argv: process.argv, flags: process.execArgv };
 exports.handler = async () => ({ ...seen, hour: new Date(0).getHours(), stdin: fs.readlinkSync("/proc/self/fd/0"),
-                                 meminfo: fs.readFileSync("/proc/meminfo", "utf8").split("\\n")[0] });
+                                 meminfo: fs.readFileSync("/proc/meminfo", "utf8").split("\\n")[0],
+                                 uptime: process.uptime() });
 """, runtime="nodejs20.x", memory=512, more={"Environment": {"Variables": {"TZ": "Asia/Tokyo"}}})
 CANARY = "a-secret-that-nobody-else-may-see"
 
@@ -49,6 +51,8 @@ FUNCTIONS = [
     Function("counted-on", LOOKS, more={"Environment": {"Variables": {"PYTHONDONTWRITEBYTECODE": "1"}}}),
     Function("json", "import logging\ndef handler(event, context):\n    logging.getLogger().warning('said')\n",
              more={"LoggingConfig": {"LogFormat": "JSON"}}),
+    Function("debug", "import logging\ndef handler(event, context):\n    logging.getLogger().debug('said')\n",
+             more={"Environment": {"Variables": {"AWS_LAMBDA_LOG_LEVEL": "DEBUG"}}}),
 ]  # fmt: skip
 
 
@@ -103,9 +107,11 @@ def test_a_node_js_blank_becomes_what_a_process_of_the_function_s_own_is(server:
             one.deploy(NODE)
             if one is server:
                 fresh(one, "node")
+            before = time.monotonic()
             call = one.invoke("node")
             assert one.environment(call.environment)["from_blank"] is (one is server)
             rows.append(call.payload)
+            assert rows[-1].pop("uptime") <= time.monotonic() - before  # of the environment, not of the process
         for row in rows:
             for own in ("LOG_STREAM_NAME", "RUNTIME_API", "METADATA_API", "METADATA_TOKEN"):
                 row["environ"].pop("AWS_LAMBDA_" + own)
@@ -138,6 +144,13 @@ def test_the_log_format_of_the_function_holds(server: Server) -> None:
     call = server.invoke("json")
     assert server.environment(call.environment)["from_blank"]
     assert '"message": "said"' in call.log or '"message":"said"' in call.log
+
+
+def test_the_log_level_of_the_function_holds(server: Server) -> None:
+    parked(server)
+    call = server.invoke("debug")
+    assert server.environment(call.environment)["from_blank"]
+    assert "[DEBUG]" in call.log and "said" in call.log
 
 
 def blank_processes(server: Server) -> list[int]:

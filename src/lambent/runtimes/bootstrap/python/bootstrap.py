@@ -112,7 +112,7 @@ def main() -> None:
         warm_up(bootstrap)
         gc.freeze()  # none of this will be garbage, nor need it be looked at
         wait_for_orders()
-        if "AWS_LAMBDA_LOG_FORMAT" in environ:  # which the client reads when it is imported
+        if "AWS_LAMBDA_LOG_FORMAT" in environ or "AWS_LAMBDA_LOG_LEVEL" in environ:  # which are read at the import
             import importlib
 
             importlib.reload(bootstrap)
