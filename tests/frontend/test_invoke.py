@@ -153,11 +153,18 @@ async def test_all_unknown_choices_are_told_at_once(door: FrontDoor) -> None:
 
 
 @pytest.mark.parametrize("body", [
-    b"{", b"nope", b'{"a":1} x', b"\xff", b'"\xff"', b"NaN", b"[" * 100_000, b'{"a":1,}', b'\xef\xbb\xbf{}', b" "])
+    b"{", b"nope", b'{"a":1} x', b"\xff", b'"\xff"', b"NaN", b"[" * 100_000, b'{"a":1,}', b'\xef\xbb\xbf{}', b" ",
+    b'"\\ud800', b'"\\ud8"', b'"\xed\xa0\x80"'])  # fmt: skip
 async def test_event_that_is_not_json_is_400(door: FrontDoor, body: bytes) -> None:
     status, kind, answer = refused(door, body=body)
     assert (status, kind, answer["Type"]) == (400, "InvalidRequestContentException", "User")
     assert answer["message"].startswith("Could not parse request body into json: Could not parse payload into json: ")
+
+
+@pytest.mark.parametrize("body", [rb'"\ud800"', rb'{"a": ["\uDFFF\ud83d\ude00", "\\ud800"]}'])
+async def test_half_of_a_pair_may_be_escaped_in_an_event(door: FrontDoor, body: bytes) -> None:
+    door.invoke(body=body)
+    assert door.invoked.pop().payload == body
 
 
 async def test_largest_event_is_served_and_a_larger_one_is_413_with_its_size(door: FrontDoor) -> None:

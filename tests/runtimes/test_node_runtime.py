@@ -301,6 +301,7 @@ async def test_wrappers_of_handlers_mark_a_streaming_one_by_its_public_name(node
     code = task({"app.js": f"""
 const inner = awslambda.streamifyResponse(async (event, stream, context) => {{
   stream.write({{ mark: inner[{STREAMING}], waterMark: stream.writableHighWaterMark }}); // an object travels as JSON
+  stream.write(" " + [context.succeed, context.fail, context.done, context.callbackWaitsForEmptyEventLoop]);
   stream.end(" " + globalThis[Symbol.for("aws.lambda.runtime.requestId")]);
 }}, {{ highWaterMark: 77 }});
 exports.handler = (...all) => inner(...all);
@@ -309,7 +310,7 @@ for (const symbol of Object.getOwnPropertySymbols(inner)) exports.handler[symbol
     async with guest(node, code) as running:
         post = await running.invoke()
     assert post.headers["lambda-runtime-function-response-mode"] == "streaming"
-    assert post.body.decode() == '{"mark":"response","waterMark":77} ' + post.path.split("/")[-2]
+    assert post.body.decode() == '{"mark":"response","waterMark":77} ,,,true ' + post.path.split("/")[-2]
 
 
 @pytest.mark.parametrize(("waits", "ran"), [(True, True), (False, False)])

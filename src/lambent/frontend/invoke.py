@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import random
+import re
 from collections.abc import Mapping
 from email.utils import formatdate
 from typing import Any
@@ -40,6 +41,7 @@ _NOT_OF_ANY_FUNCTION = {"x-amz-tenant-id": "tenant isolation", "x-amz-durable-ex
 
 #: AWS's words for a throttled call, by reason (fact sheet 6.4).
 THROTTLED = "Rate Exceeded."
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 class Invoke:
@@ -187,7 +189,11 @@ def _check_choices(*checked: tuple[str, str, tuple[str, ...]]) -> None:
 
 def _check_json(payload: bytes) -> None:
     try:
-        msgspec.json.decode(payload, type=msgspec.Raw)  # judged without making objects of it: 6 MB may be millions
+        try:
+            msgspec.json.decode(payload, type=msgspec.Raw)  # judged without making objects of it: 6 MB may be millions
+        except msgspec.DecodeError:
+            # JSON's grammar lets half of a pair be escaped, and the languages of functions read it.
+            msgspec.json.decode(_SURROGATE.sub(rb"\\u0020", payload), type=msgspec.Raw)
         if not payload.isascii():
             payload.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -55,7 +55,8 @@ class Invocation {
   #stream(handler, event) {
     const open = (type) => (this.#done ? NOBODY : this.#openStream(this.id, type));
     const stream = new ResponseStream(open, highWaterMark(handler));
-    const result = handler(event, stream, this.#context());
+    const { succeed, fail, done, ...context } = Object.getOwnPropertyDescriptors(this.#context());
+    const result = handler(event, stream, Object.defineProperties({}, context));
     if (typeof result?.then !== "function") {
       const message = "Streaming does not support non-async handlers.";
       return this.#end("error", MAJOR >= 24 ? new Error(message) : message);
