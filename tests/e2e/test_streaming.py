@@ -180,7 +180,9 @@ class Streamed:
         self.version = reply.get("ExecutedVersion")
         self.data = b""
         self.end: dict[str, Any] | None = None
-        self._events = iter(reply["EventStream"]) if self.status == 200 else iter(())
+        self._events = iter(reply["EventStream"])
+        if self.status != 200:
+            reply["EventStream"].close()
 
     def part(self) -> bytes:
         """The next part, as soon as it is there."""
