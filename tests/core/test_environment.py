@@ -104,6 +104,8 @@ def test_timeout_resets_then_answers_and_is_billed_exactly_the_timeout() -> None
     book = cold()
     passed = DeadlinePassed(4.003, deadline(book).epoch)
     assert book.feed(passed) == ["ReportRuntimeDone", "ReportEnd", "Terminate"]
+    done = book.last[0]
+    assert isinstance(done, ReportRuntimeDone) and (done.status, done.duration_ms) == ("timeout", 3000.0)
     assert book.machine.phase is Phase.RESET
     assert book.report().bill.duration_ms == 3000.0
     assert book.report().status == "timeout"

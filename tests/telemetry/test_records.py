@@ -178,5 +178,9 @@ def test_default_system_level_is_info() -> None:
     assert log_line(Start(ID, "1"), 0.0, "JSON", None) != ""
 
 
+def test_whole_milliseconds_are_fractions_in_json() -> None:
+    assert '"durationMs":3000.0,' in log_line(Report(ID, "timeout", Bill(3000, 3000, None), 128, 36), 0.0, "JSON")
+
+
 def test_memory_is_rounded_up_to_whole_mb() -> None:
     assert [memory_mb(value) for value in (None, 0, 1, 1048576, 1048577)] == [0, 0, 1, 1, 2]

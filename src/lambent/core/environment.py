@@ -354,11 +354,13 @@ class Environment:
         ledger = self._ledger
         ledger.result = (status, error_type)
         ledger.starts()
-        ledger.runtime_done(at)
+        # A timeout is told to take exactly that long, however late it is noticed.
+        duration_s = self.timeout_s if status == "timeout" else at - ledger.began_at
+        ledger.runtime_done(ledger.began_at + duration_s)
         self._clear_deadline()
         if self.outcome is None:
             self.outcome = outcome
-        ledger.ends(self.timeout_s if status == "timeout" else at - ledger.began_at, self.extensions)
+        ledger.ends(duration_s, self.extensions)
         if not self.replied:
             assert self.assigned is not None
             self._owed = (self.assigned, self.outcome)

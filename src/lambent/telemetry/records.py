@@ -364,4 +364,4 @@ def _status_text(status: Status, error_type: str) -> str:
 
 
 def _ms(value: float) -> float:
-    return round(value, 2)
+    return round(float(value), 2)
