@@ -76,3 +76,9 @@ def test_env_takes_endpoint_and_region(lambent: Lambent, monkeypatch: pytest.Mon
     monkeypatch.delenv("LAMBENT_ENDPOINT", raising=False)
     variables = json.loads(lambent("env", "--json").out)
     assert (variables["AWS_ENDPOINT_URL"], variables["AWS_REGION"]) == ("http://127.0.0.1:4566", "eu-north-1")
+
+
+def test_env_prints_nothing_that_a_shell_would_run(lambent: Lambent) -> None:
+    ran = lambent("env", "--region", "x;touch /tmp/here")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "lambent: --region: 'x;touch /tmp/here' is not the name of a region, like us-east-1\n"

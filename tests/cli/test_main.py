@@ -180,13 +180,14 @@ def test_help_is_quick_because_commands_are_loaded_when_needed() -> None:
         assert f"'{heavy}'" not in ran.stderr, heavy
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)])
 @pytest.mark.parametrize("functions", [1, 300])
-def test_a_closed_pipe_ends_quietly(server: FakeServer, functions: int) -> None:
+def test_a_closed_pipe_ends_quietly(server: FakeServer, functions: int, more: tuple[str, ...]) -> None:
     for number in range(functions):
         server.add_function(f"function-{number:03d}")
     server.page_size = 1000
     with subprocess.Popen(
-        [sys.executable, "-m", "lambent.cli.main", "functions", "--json"],
+        [sys.executable, "-m", "lambent.cli.main", "functions", *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
@@ -195,7 +196,15 @@ def test_a_closed_pipe_ends_quietly(server: FakeServer, functions: int) -> None:
             process.stdout.read(10)
         process.stdout.close()
         assert process.stderr.read() == b""
-        process.wait()
+        assert process.wait() == 0
+
+
+def test_an_output_that_is_full_is_told(server: FakeServer) -> None:
+    server.add_function("hello")
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run([sys.executable, "-m", "lambent.cli.main", "functions"], stdout=full, check=False,
+                             stderr=subprocess.PIPE, text=True)  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (2, "lambent: cannot write: No space left on device\n")
 
 
 def test_run_takes_the_process_arguments_by_default(

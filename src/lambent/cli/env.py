@@ -14,7 +14,8 @@ from lambent.cli.options import AsJson, Endpoint, connect
 def env(
     endpoint: Endpoint = None,
     region: Annotated[
-        str | None, typer.Option("--region", help="default: that of LAMBENT_REGION, or us-east-1", show_default=False)
+        str | None, typer.Option("--region", metavar="NAME", help="default: that of LAMBENT_REGION, or us-east-1",
+                                 show_default=False)
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -29,7 +30,7 @@ def env(
       aws lambda list-functions
     """
     url = connect(endpoint).endpoint
-    region = region or settings.load({}).region
+    region = settings.load({"region": region}).region
     variables = {
         "LAMBENT_ENDPOINT": url,
         "AWS_ENDPOINT_URL": url,

@@ -6,6 +6,7 @@ completion stay quick. No traceback ever reaches the terminal. What the commands
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -39,6 +40,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "env": ("env", "Print the exports that point AWS tools at this server."),
     "doctor": ("doctor", "Tell what this machine can isolate, freeze and limit."),
 }
+
+
+#: Of the output, or of a temporary folder.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class LazyGroup(TyperGroup):
@@ -108,11 +113,20 @@ def run(argv: Sequence[str] | None = None) -> int:
         return result if isinstance(result, int) else exits.OK
     except KeyboardInterrupt:
         return exits.INTERRUPTED
-    except BrokenPipeError:  # the reader had enough, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.OK
+    except BrokenPipeError:
+        return _unread()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # Typer's answer to it
+            return _unread()
+        raise
     except Exception as error:
         return _tell(error)
+
+
+def _unread() -> int:
+    """The reader had enough, as with `| head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return exits.OK
 
 
 def _tell(error: Exception) -> int:
@@ -130,6 +144,8 @@ def _tell(error: Exception) -> int:
         case ApiError():
             reason = error.extra.get("Reason")
             return _line(str(error) + (f" ({reason})" if reason else ""), exits.API_ERROR)
+        case OSError() if error.errno in _DISK_FULL:
+            return _line(f"cannot write: {error.strerror}", exits.USAGE)
         case _:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{frame.filename}:{frame.lineno}"

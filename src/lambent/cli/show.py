@@ -5,6 +5,7 @@ What a function printed may hold terminal control sequences; `plain` makes them 
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -35,15 +36,16 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seque
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, width=1000)
+    # Never stdout itself: what Rich does when nobody reads there is not ours.
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=sys.stdout.isatty(), highlight=False, width=1000)
     shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         shown.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     for row in rows:
         shown.add_row(*(Text(plain(cell)) for cell in row))
-    with console.capture() as captured:
-        console.print(shown)
-    for line in captured.get().splitlines():
+    console.print(shown)
+    for line in drawn.getvalue().splitlines():
         print(line.rstrip())
 
 
