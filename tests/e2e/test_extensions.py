@@ -95,7 +95,7 @@ for field, body in {
     "telemetry elsewhere": {"types": ["platform"], "destination": {"protocol": "HTTP", "URI": "http://127.0.0.1:80"}},
 }.items():
     note(field, talk("PUT", "/2022-07-01/telemetry", identity(me), body))
-note("logs without types", talk("PUT", "/2020-08-15/logs", identity(me), body | {"types": []}))
+note("logs without types", talk("PUT", "/2020-08-15/logs/", identity(me), body | {"types": []}))
 note("telemetry of nobody", talk("PUT", "/2022-07-01/telemetry", {}, {}))
 everybody = [identity(me)]
 for number in range(9):

@@ -523,7 +523,9 @@ async def test_identifier_is_void_once_the_processes_have_ended(world: World) ->
     assert (await world.register("inner"))[0] == 200
 
 
-async def test_subscription_where_there_is_none_is_202_not_supported(world: World) -> None:
+@pytest.mark.parametrize(("path", "title"), [
+    ("/2022-07-01/telemetry", "Telemetry"), ("/2022-07-01/telemetry/", "Telemetry"), ("/2020-08-15/logs/", "Logs")])
+async def test_subscription_where_there_is_none_is_202_not_supported(world: World, path: str, title: str) -> None:
     identifier = (await world.register("inner"))[1]["lambda-extension-identifier"]
-    answer = await world.call("PUT", "/2022-07-01/telemetry", b"{}", Lambda_Extension_Identifier=identifier)
-    assert error(answer) == (202, "Telemetry.NotSupported")
+    answer = await world.call("PUT", path, b"{}", Lambda_Extension_Identifier=identifier)
+    assert error(answer) == (202, f"{title}.NotSupported")

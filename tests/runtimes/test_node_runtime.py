@@ -374,6 +374,17 @@ exports.handler = async () => {
     assert records[4]["message"]["errorType"] == "RangeError" and records[4]["message"]["errorMessage"] == "boom"
 
 
+async def test_json_logs_name_the_class_of_the_runtimes_own_errors(node: PreparedRuntime, task: Task) -> None:
+    code = task({"app.js": "Promise.reject(new RangeError('early')); exports.handler = async () => {};"})
+    async with guest(node, code, environment={"AWS_LAMBDA_LOG_FORMAT": "JSON"}) as running:
+        await running.posted()
+        assert await running.exit_code() == 128
+        message = json.loads((await running.log())[0])["message"]
+    assert (message["errorType"], message["errorMessage"]) == ("UnhandledPromiseRejection", "RangeError: early")
+    assert message["stackTrace"][0] == "Runtime.UnhandledPromiseRejection: RangeError: early"
+    assert (message["reason"]["errorType"], message["promise"]) == ("RangeError", {})
+
+
 @pytest.mark.slow
 async def test_six_megabytes_go_both_ways(node: PreparedRuntime, task: Task) -> None:
     async with guest(node, task({"app.js": "exports.handler = async (event) => event + 'ö';"})) as running:

@@ -14,7 +14,9 @@ import msgspec
 
 from lambent.core.subscription import Api, Category, Subscription
 
-PATHS: dict[str, Api] = {"/2022-07-01/telemetry": "telemetry", "/2020-08-15/logs": "logs"}
+#: AWS's own pages write both with a slash at the end.
+PATHS: dict[str, Api] = {"/2022-07-01/telemetry": "telemetry", "/2022-07-01/telemetry/": "telemetry",
+                         "/2020-08-15/logs": "logs", "/2020-08-15/logs/": "logs"}  # fmt: skip
 
 #: The first one is the default.
 _SCHEMAS: dict[Api, tuple[str, ...]] = {

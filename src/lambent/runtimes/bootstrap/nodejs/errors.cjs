@@ -5,9 +5,10 @@
 // ASCII DEL cannot travel in these fields.
 const clean = (text) => (typeof text === "string" ? text.replaceAll("\x7F", "%7F") : text);
 
-/** An error of the runtime itself, such as Runtime.HandlerNotFound. */
+/** An error of the runtime itself, such as Runtime.HandlerNotFound. Logs in JSON show the name of its class. */
 function runtimeError(kind, message, fields) {
-  const error = new Error(message);
+  const { [kind]: Kind } = { [kind]: class extends Error {} };
+  const error = new Kind(message);
   Object.defineProperty(error, "name", { value: `Runtime.${kind}`, enumerable: false, configurable: true });
   Error.captureStackTrace(error, runtimeError);
   return Object.assign(error, fields);
