@@ -56,3 +56,10 @@ async def test_a_tool_that_hangs_is_killed_with_its_children(tmp_path: Path, how
 ])  # fmt: skip
 def test_the_complaint_is_one_line(text: str, line: str) -> None:
     assert ToolOutcome(1, "", text).complaint == line
+
+
+def test_the_complaint_says_what_is_wrong() -> None:
+    crash = 'ERROR: Exception:\nTraceback (most recent call last):\nAttributeError: no such thing\n'
+    assert ToolOutcome(2, "", crash).complaint == "AttributeError: no such thing"
+    assert ToolOutcome(1, "", "ERROR: No match\nWARNING: old pip\n").complaint == "ERROR: No match"
+    assert ToolOutcome(3, "", "").complaint == "exit status 3"
