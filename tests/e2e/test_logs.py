@@ -145,6 +145,27 @@ def test_an_init_that_fails(server: Server) -> None:
            + START + END + REPORT + status, call)  # fmt: skip
 
 
+@pytest.mark.parametrize(("name", "bootstrap", "reason"), [
+    ("carriage-return", "#!/bin/sh\r\necho hello\r\n", "no such file or directory"),
+    ("no-first-line", "echo hello\n", "exec format error"),
+    ("other-machine", b"\x7fELF\x02\x01\x01" + bytes(11) + b"\xf3\x00" + bytes(44), "exec format error"),
+])  # fmt: skip
+def test_a_bootstrap_that_cannot_be_executed(server: Server, name: str, bootstrap: str | bytes, reason: str) -> None:
+    server.deploy(Function(name, runtime="provided.al2023", files={"bootstrap": bootstrap}))
+    call = server.invoke(name)
+    message = f"RequestId: {call.request_id} Error: fork/exec /var/task/bootstrap: {reason}"
+    assert (call.error, call.payload) == (
+        "Unhandled", {"errorType": "Runtime.InvalidEntrypoint", "errorMessage": message})  # fmt: skip
+    assert f"{message}\nRuntime.InvalidEntrypoint\n" in server.stream(call)
+
+
+def test_a_bootstrap_that_ends_like_one_that_cannot_be_executed(server: Server) -> None:
+    server.deploy(Function("ends", runtime="provided.al2023", files={"bootstrap": "#!/bin/sh\nno-such-command\n"}))
+    call = server.invoke("ends")
+    assert call.payload["errorType"] == "Runtime.ExitError"
+    assert call.payload["errorMessage"].endswith("Error: Runtime exited with error: exit status 127")
+
+
 def test_a_custom_runtime_without_a_bootstrap(server: Server) -> None:
     call = server.invoke("missing")
     words = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"

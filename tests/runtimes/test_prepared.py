@@ -93,9 +93,7 @@ def test_a_custom_runtime_is_looked_up_in_the_code_and_then_in_the_layers(tmp_pa
     opt.mkdir()
     with pytest.raises(BootstrapMissing) as caught:
         PROVIDED.command(Places(), FUNCTION, task=task, opt=opt)
-    assert caught.value.log_line("r-1") == (
-        "RequestId: r-1 Error: Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]\n"
-        "Runtime.InvalidEntrypoint\n")
+    assert caught.value.candidates == ("/var/task/bootstrap", "/opt/bootstrap")
     (opt / "bootstrap").write_text("#!/bin/sh\n")
     with pytest.raises(BootstrapMissing):  # it is not executable
         PROVIDED.command(Places(), FUNCTION, task=task, opt=opt)

@@ -184,10 +184,10 @@ class ReportEnd:
 
 @dataclass(slots=True, eq=False)
 class ReportEntrypoint:
-    """The log line about a missing bootstrap."""
+    """The log line about a bootstrap that is missing or cannot be executed."""
 
     request_id: str
-    candidates: tuple[str, ...]
+    cause: str
 
 
 Effect = (CreateSandbox | Launch | Deliver | DeliverShutdown | OpenStream | Reply | SetDeadline | ClearDeadline

@@ -256,11 +256,14 @@ class Environment:
         return lambda _: error
 
     def _entrypoint_missing(self, event: EntrypointMissing) -> None:
+        self._entrypoint_failed(event.at, f"Couldn't find valid bootstrap(s): [{' '.join(event.candidates)}]")
+
+    def _entrypoint_failed(self, at: float, cause: str) -> None:
         request_id = self.assigned.request_id if self.assigned is not None else ""
-        self._effects.append(ReportEntrypoint(request_id, event.candidates))
+        self._effects.append(ReportEntrypoint(request_id, cause))
         self.runtime = State.ABSENT
-        self._fail_init(event.at, "error", "Runtime.InvalidEntrypoint",
-                        lambda request_id: outcomes.invalid_entrypoint(request_id, event.candidates))
+        self._fail_init(at, "error", outcomes.INVALID_ENTRYPOINT,
+                        lambda request_id: outcomes.invalid_entrypoint(request_id, cause))
 
     # Invoke
 
@@ -386,6 +389,9 @@ class Environment:
 
     def _process_exited(self, event: ProcessExited) -> None:
         at, exit = event.at, event.exit
+        if event.participant == RUNTIME and exit.unlaunched and self.ending is None and self.initialising:
+            self._entrypoint_failed(at, exit.unlaunched)
+            return
         if event.participant == RUNTIME:
             self.runtime = State.ABSENT
             error_type = "Runtime.OutOfMemory" if exit.oom else "Runtime.ExitError"

@@ -74,7 +74,8 @@ class Invocation:
 class ExitStatus:
     """How a process ended: exactly one of `code` and `signal`. `oom`: the kernel killed it for memory.
 
-    `unlaunched`: why it could not be executed, in the words of the C library, where more is known than the code says.
+    `unlaunched`: why it could not be executed, where more is known than the code says: of an extension in the words of
+    the C library, of a custom runtime with what was tried before them (`fork/exec /var/task/bootstrap: ...`).
     """
 
     code: int | None = None

@@ -61,11 +61,9 @@ def invalid_response_mode() -> Outcome:
     return _error("Runtime.InvalidResponseModeHeader", "Invalid function response mode")
 
 
-def invalid_entrypoint(request_id: str, candidates: tuple[str, ...]) -> Outcome:
-    """There is no executable bootstrap."""
-    listed = " ".join(candidates)
-    return _error("Runtime.InvalidEntrypoint",
-                  f"RequestId: {request_id} Error: Couldn't find valid bootstrap(s): [{listed}]")
+def invalid_entrypoint(request_id: str, cause: str) -> Outcome:
+    """There is no bootstrap, or it cannot be executed."""
+    return _error(INVALID_ENTRYPOINT, f"RequestId: {request_id} Error: {cause}")
 
 
 def platform_failed(cause: str) -> Outcome:

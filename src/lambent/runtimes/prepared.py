@@ -32,19 +32,9 @@ class Places(Protocol):
 class BootstrapMissing(Exception):
     """A `provided.*` function has no executable `bootstrap`. AWS answers with an init error of this type."""
 
-    error_type = "Runtime.InvalidEntrypoint"
-
     def __init__(self, candidates: tuple[str, ...]) -> None:
         super().__init__(f"Couldn't find valid bootstrap(s): [{' '.join(candidates)}]")
         self.candidates = candidates
-
-    def payload_message(self, request_id: str) -> str:
-        """The errorMessage that a caller sees, and the first line of the log event (fact sheet 5.1)."""
-        return f"RequestId: {request_id} Error: {self}"
-
-    def log_line(self, request_id: str) -> str:
-        """The log event, which is two lines."""
-        return f"{self.payload_message(request_id)}\n{self.error_type}\n"
 
 
 #: Variables of a runtime's row that a customer may replace (page "Using Lambda environment variables").

@@ -15,10 +15,10 @@ from lambent import limits
 from lambent.clock import rfc3339
 from lambent.core import effects as do
 from lambent.core.model import FunctionVersion, InitPhase, InitType, Invocation, Status
+from lambent.core.outcomes import INVALID_ENTRYPOINT
 from lambent.core.subscription import Subscription
 from lambent.names import runtime_version_arn
 from lambent.price import invocation_usd
-from lambent.runtimes.prepared import BootstrapMissing
 from lambent.sandbox.base import Process
 from lambent.telemetry import records
 from lambent.telemetry.capture import Allowance, Capture
@@ -208,7 +208,8 @@ class Chronicle:
         } for start_wall, report, used, cold in self._ended]  # fmt: skip
 
     def entrypoint_missing(self, report: do.ReportEntrypoint) -> None:
-        self._write(BootstrapMissing(report.candidates).log_line(report.request_id), self._clock.wall())
+        line = f"RequestId: {report.request_id} Error: {report.cause}\n{INVALID_ENTRYPOINT}\n"  # one event of two lines
+        self._write(line, self._clock.wall())
 
     def close(self) -> None:
         """Let go of every pipe and of every subscriber."""

@@ -331,8 +331,7 @@ class Driver:
         if self._processes.get(participant) is process:
             del self._processes[participant]
         if generation == self._generation:
-            if participant != RUNTIME:
-                exit = self._parts.told_why(self.function, participant, exit)
+            exit = self._parts.told_why(self.function, participant, exit)
             self.feed(ProcessExited(self.now(), exit, participant))
 
     def _signal_runtime(self, effect: do.SignalRuntime) -> None:

@@ -15,6 +15,7 @@ from lambent.core.model import ExitStatus, FunctionVersion, InitType
 from lambent.errors import ApiError
 from lambent.runtimeapi.peer import PeerLookup
 from lambent.runtimes.catalog import RuntimeUnavailable
+from lambent.runtimes.launching import launch_problem
 from lambent.runtimes.preparation import Runtimes
 from lambent.runtimes.prepared import PreparedRuntime
 from lambent.sandbox.base import ProcessSpec, Sandbox, SandboxBackend, SandboxError
@@ -90,12 +91,21 @@ class Parts:
         return tuple(names)
 
     def told_why(self, function: FunctionVersion, name: str, exit: ExitStatus) -> ExitStatus:
-        """The end of an extension that could not be executed, with the reason: 126 is the code of two."""
+        """The end of a process that could not be executed, with the reason, as far as its file tells."""
         opt = self.packages.opt_path(function.layers)
-        if exit.code != 126 or opt is None:
+        if exit.code not in (126, 127):
             return exit
-        file = opt / "extensions" / name
-        return replace(exit, unlaunched="exec format error" if os.access(file, os.X_OK) else "permission denied")
+        if name != RUNTIME:
+            return replace(exit, unlaunched=launch_problem(opt / "extensions" / name)) if opt is not None else exit
+        runtime = self.runtimes.get(function.runtime)
+        if runtime.family != "provided":
+            return exit
+        for folder, place in ((self.packages.path(function.code_sha256), "/var/task"), (opt, "/opt")):
+            file = folder / "bootstrap" if folder is not None else None
+            if file is not None and file.is_file() and os.access(file, os.X_OK):
+                problem = launch_problem(file)
+                return replace(exit, unlaunched=f"fork/exec {place}/bootstrap: {problem}") if problem else exit
+        return exit
 
     def process_spec(self, function: FunctionVersion, sandbox: Sandbox, log_stream: str,
                      participant: str, init_type: InitType, metadata_token: str) -> ProcessSpec:
