@@ -177,7 +177,7 @@ def test_a_busy_port_is_told_in_one_line(tmp_path: Path) -> None:
 def test_a_data_directory_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     line = fails("--port", "0", "--data-dir", str(tmp_path / "file"))
-    assert line.startswith(f"lambent: data directory {tmp_path / 'file'}: ")
+    assert line.startswith(f"lambent: data directory {tmp_path / 'file'} is not a folder")
     line = fails("--port", "0", "--data-dir", "/proc/nowhere")
     assert line.startswith("lambent: data directory /proc/nowhere: ")
 
