@@ -2,6 +2,7 @@
 
 Every call blocks in the function until all have met: it connects to us and waits for a byte. So the environments exist
 at the same time, and none can serve twice. The rate counts from the first byte of the first request to the last answer.
+The function connects by the module below `socket`: importing that would be most of what a trivial function does.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ ROUNDS = 7
 #: The default of the server, for the second line.
 BLANKS = 8
 CODE = b"""
-import socket
+import _socket
 
 def handler(event, context):
-    with socket.create_connection(("127.0.0.1", event["port"])) as place:
-        place.recv(1)
+    place = _socket.socket()
+    place.connect(("127.0.0.1", event["port"]))
+    place.recv(1)
+    place.close()
     return {"ok": True}
 """
 MEETING = Function("meeting", (("app.py", CODE),))

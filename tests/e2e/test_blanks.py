@@ -89,6 +89,10 @@ def test_a_blank_becomes_what_a_process_of_the_function_s_own_is(server: Server,
             for row in (ours, theirs):
                 for own in ("LOG_STREAM_NAME", "RUNTIME_API", "METADATA_API", "METADATA_TOKEN"):
                     row["environ"].pop("AWS_LAMBDA_" + own)
+            # The waiting process has used its time to import what functions import most.
+            waited, own_process = set(ours.pop("modules")), set(theirs.pop("modules"))
+            assert own_process < waited and not {"boto3", "asyncio", "http.client"} & waited
+            assert {"logging", "awslambdaric.bootstrap"} < waited - own_process
             assert ours["environ"] == theirs["environ"]
             assert ours == theirs
 

@@ -325,6 +325,6 @@ def test_modules_of_the_start_image_look_like_those_of_files(server: Server, run
         "cached": f"{library}/logging/__pycache__/__init__.cpython-3{minor}.pyc",
         "name": "logging", "package": [f"{library}/logging"], "source": "def getLogger(name=None):",
         "frames": [f"{library}/json/__init__.py", *[f"{library}/json/decoder.py"] * 2],
-        "finders": ["BuiltinImporter", "FrozenImporter", "PathFinder"],
+        "finders": ["BuiltinImporter", "FrozenImporter", "Image", "PathFinder"],
         "client": "/var/runtime/awslambdaric/bootstrap.py", "reloaded": "re", "alias": "collections.abc",
     }  # fmt: skip

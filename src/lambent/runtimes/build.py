@@ -99,14 +99,14 @@ async def _compose(folder: Path, installed: Path, sources: Path, interpreter: In
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(sources, folder, copy_function=shutil.copyfile, dirs_exist_ok=True, ignore=ignored)
     if interpreter.family == "python":
-        # AWS's name of the first program; everything in it is in bootstrap.py, too.
+        # AWS's name of the first program.
         bootstrap = folder / "bootstrap"
         bootstrap.write_text(f"#!/var/lang/bin/python{interpreter.line}\n" + (folder / "bootstrap.py").read_text())
         bootstrap.chmod(0o755)
         (folder / EMPTY).mkdir(exist_ok=True)
         for name in CODE_IMAGES:
             (folder / name).touch()
-        ours = [folder / name for name in ("lambent_client.py", "start_image.py", "code_image.py", "compile_code.py")]
+        ours = [folder / name for name in os.listdir(sources) if name.endswith(".py") and name != "bootstrap.py"]
         await packages.byte_compile(interpreter, folder, ours, environ)
         await packages.write_image(interpreter, folder, environ)
 

@@ -1,10 +1,10 @@
-"""The official runtime client with another way to talk: one kept connection at socket level.
+"""How the Python runtime talks to the platform: one kept connection at socket level.
 
 The official client's C extension opens no pipeline and, from Python 3.12 on, starts a thread for every wait: 430
 microseconds for a trivial warm call. Here the result and the question for the next invocation travel in one write:
 65 microseconds. After its first invocation it speaks frames where the platform does (`runtimeapi/lane.py` has the
-format). Handlers, contexts, error shapes and logs stay the official package's own; so do the rare calls (init error,
-restore), which it makes through http.client. Signal handlers run while this waits.
+format). The rare calls (init error, restore) stay the official client's own, through http.client (`lambent_loop`).
+Signal handlers run while this waits.
 It expects what our platform sends (Content-Length on every answer), not any HTTP server.
 """
 
@@ -12,44 +12,46 @@ import _socket  # the `socket` module on top of it costs 3 ms to import, and fun
 import sys
 import time
 
-# The package prefers its C extension; without it, it asks nothing of the platform by itself.
-sys.modules["runtime_client"] = None  # type: ignore[assignment]
-from awslambdaric.lambda_runtime_client import (  # type: ignore[import-not-found]  # noqa: E402
-    InvocationRequest,
-    LambdaRuntimeClient,
-)
-
-del sys.modules["runtime_client"]
-
 API = "/2018-06-01/runtime/invocation/"
 MAX_CAUSE = 64 * 1024
 #: Bytes of a response. The official client ends when its response is refused for its size, and so does this one.
 MAX_RESPONSE = 6 * 1024 * 1024 + 100
 
 
-def keep_records_whole(sink: type) -> None:
-    """Let the official package's log `sink` write a record as one line, so that it is one event of the log.
+class Invocation:
+    """With the fields of the official client's `InvocationRequest`."""
 
-    On AWS a frame around the record does that. Here a carriage return stands for a line break inside of it, as the
-    package itself has it for the errors of handlers.
-    """
+    __slots__ = (
+        "client_context", "cognito_identity", "content_type", "deadline_time_in_ms", "event_body", "invocation_id",
+        "invoke_id", "invoked_function_arn", "tenant_id", "x_amzn_trace_id",
+    )  # fmt: skip
 
-    def log(_self: object, message: str, frame_type: object = None) -> None:
-        sys.stdout.write(message.removesuffix("\n").replace("\n", "\r") + "\n")
+    def __init__(
+        self, invoke_id: "str | None", event_body: bytes, content_type: "str | None", deadline_ms: int,
+        arn: "str | None", trace_id: "str | None", client_context: "str | None",
+        cognito_identity: "str | None" = None, tenant_id: "str | None" = None,
+    ) -> None:  # fmt: skip
+        self.invoke_id = invoke_id
+        self.event_body = event_body
+        self.content_type = content_type
+        self.deadline_time_in_ms = deadline_ms
+        self.invoked_function_arn = arn
+        self.x_amzn_trace_id = trace_id
+        self.client_context = client_context
+        self.cognito_identity = cognito_identity
+        self.tenant_id = tenant_id
+        self.invocation_id = None
 
-    sink.log = log  # type: ignore[attr-defined]
 
-
-class SocketClient(LambdaRuntimeClient):  # type: ignore[misc]
-    """What `awslambdaric.bootstrap.run` needs, over a socket of our own."""
+class SocketClient:
+    """The calls of the official client that every invocation makes. `address` is `host:port`."""
 
     def __init__(self, address: str) -> None:
-        super().__init__(address)
+        self.address = address
         host, _, port = address.rpartition(":")
         self._socket = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
         self._socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         self._socket.connect((host, int(port)))
-        self._address = address
         head = f"GET {API}next HTTP/1.1\r\nHost: {address}\r\nUser-Agent: lambent-python\r\n"
         self._next = f"{head}\r\n".encode()
         self._first = f"{head}Lambent-Lane: 1\r\n\r\n".encode()
@@ -57,7 +59,7 @@ class SocketClient(LambdaRuntimeClient):  # type: ignore[misc]
         self._rest = b""
         self._asked = False  #: the question for the next invocation was sent with the last answer
 
-    def wait_next_invocation(self) -> "InvocationRequest":
+    def wait_next_invocation(self) -> Invocation:
         if self._lane:
             return self._wait_in_lane()
         if self._asked:
@@ -70,20 +72,14 @@ class SocketClient(LambdaRuntimeClient):  # type: ignore[misc]
             sys.exit(1)  # this environment is being ended
         get = headers.get
         self._lane = "lambent-lane" in headers
-        return InvocationRequest(
-            invoke_id=get("lambda-runtime-aws-request-id"),
-            x_amzn_trace_id=get("lambda-runtime-trace-id"),
-            invoked_function_arn=get("lambda-runtime-invoked-function-arn"),
-            deadline_time_in_ms=int(headers["lambda-runtime-deadline-ms"]),
-            client_context=get("lambda-runtime-client-context"),
-            cognito_identity=get("lambda-runtime-cognito-identity"),
-            tenant_id=get("lambda-runtime-aws-tenant-id"),
-            content_type=get("content-type"),
-            event_body=body,
-            invocation_id=None,
-        )
+        return Invocation(
+            get("lambda-runtime-aws-request-id"), body, get("content-type"), int(headers["lambda-runtime-deadline-ms"]),
+            get("lambda-runtime-invoked-function-arn"), get("lambda-runtime-trace-id"),
+            get("lambda-runtime-client-context"), get("lambda-runtime-cognito-identity"),
+            get("lambda-runtime-aws-tenant-id"),
+        )  # fmt: skip
 
-    def _wait_in_lane(self) -> "InvocationRequest":
+    def _wait_in_lane(self) -> Invocation:
         data = self._receive()
         while len(data) < 8:
             data += self._receive()
@@ -95,17 +91,8 @@ class SocketClient(LambdaRuntimeClient):  # type: ignore[misc]
         body = data[end:]
         if len(body) < length:
             body = self._fill(body, length)
-        return InvocationRequest(
-            invoke_id=request_id,
-            x_amzn_trace_id=trace_id or None,
-            invoked_function_arn=arn,
-            deadline_time_in_ms=int(deadline_ms),
-            client_context=client_context or None,
-            cognito_identity=None,
-            tenant_id=None,
-            content_type=content_type,
-            event_body=body,
-            invocation_id=None,
+        return Invocation(
+            request_id, body, content_type, int(deadline_ms), arn, trace_id or None, client_context or None
         )
 
     def post_invocation_result(
@@ -155,7 +142,7 @@ class SocketClient(LambdaRuntimeClient):  # type: ignore[misc]
 
     def _post(self, path: str, body: bytes, content_type: str, more: str, following: "bytes | None" = None) -> None:
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: {self._address}\r\nUser-Agent: lambent-python\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: {self.address}\r\nUser-Agent: lambent-python\r\n"
             f"Content-Type: {content_type}\r\n{more}Content-Length: {len(body)}\r\n\r\n"
         )
         self._socket.sendall(head.encode() + body + (self._next if following is None else following))

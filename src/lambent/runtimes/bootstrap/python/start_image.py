@@ -1,8 +1,12 @@
-"""The start image: what every start of the runtime would find out anew, in one file.
+"""The start image: what the official client and we import, in one file, and who is told of it.
 
-That is the byte code of every module that a start imports (to find, open and read some seventy files takes a tenth of a
-cold start), and what these modules' regular expressions compile to (another tenth). The image is written once, by the
-interpreter that will use it; it serves only where everything stands where it says.
+In it are the byte code of every module that a start may import (to find, open and read some seventy files takes a tenth
+of a cold start with all of them), and what these modules' regular expressions compile to (another tenth). The image is
+written once, by the interpreter that will use it.
+
+Of these modules only a few are imported before the function's own (`lambent_loop`). On AWS all of them are, so nothing
+in a package can take their names; nor can it here: what is in the image comes from it, or, where the runtime does not
+stand where it says, from the search path without the function's code.
 """
 
 import _frozen_importlib_external as machinery  # what `importlib.machinery` is made of, without a start's most imports
@@ -13,56 +17,121 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType, ModuleType
     from typing import Any
 
 NAME = ".start-image"
 RUNTIME = "/var/runtime"
 LIBRARY = f"/var/lang/lib/python{sys.version_info[0]}.{sys.version_info[1]}"
+COMPILER = "re._compiler" if sys.version_info >= (3, 11) else "sre_compile"  #: whose `compile` is behind `re.compile`
+CLIENT = "awslambdaric."
+_PATTERNS = ""  #: their name among the modules
 
 
 class Loader(machinery.SourceFileLoader):
     """A module of the image. Its source, its path and all else are those of its file."""
 
-    def __init__(self, name: str, path: str, code: bytes) -> None:
+    def __init__(self, name: str, path: str, image: "Image", code: bytes = b"") -> None:
         super().__init__(name, path)
+        self._image = image
         self._code = code
 
     def get_code(self, fullname: str) -> "CodeType | None":
         code, self._code = self._code, b""
         return marshal.loads(code) if code else super().get_code(fullname)
 
+    def exec_module(self, module: "ModuleType") -> None:
+        self._image.execute(module, super().exec_module)
+
+
+class Later:
+    """Stands for a module until somebody wants something of it."""
+
+    __spec__ = None  # which the import itself asks for
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
+
+    def __getattr__(self, name: str) -> "Any":
+        import importlib
+
+        return getattr(importlib.import_module(self.__name__), name)
+
 
 class Image:
-    """An entry of `sys.meta_path` between `install` and `remove`. Raises OSError where there is none for this place."""
+    """An entry of `sys.meta_path`. Raises OSError where there is none; `path` is what the modules are found in."""
 
-    def __init__(self, runtime: str) -> None:
-        if runtime != RUNTIME or LIBRARY not in sys.path:
-            raise FileNotFoundError(NAME)
-        self._file = os.open(f"{runtime}/{NAME}", os.O_RDONLY | os.O_CLOEXEC)
+    #: What a module finds in place of others while it is executed: the context needs logging for its `log` alone, and
+    #: the client's C extension would do what our connection does.
+    STAND_INS: "dict[str, tuple[str, Callable[[], Any]]]" = {  # noqa: RUF012
+        "awslambdaric.lambda_context": ("logging", lambda: Later("logging")),
+        "awslambdaric.lambda_runtime_client": ("runtime_client", lambda: None),
+    }
+
+    def __init__(self, runtime: str, path: "list[str]") -> None:
+        self._path = path
+        self._place = f"{runtime}/{NAME}"
+        self._exact = runtime == RUNTIME and LIBRARY in path
+        self._file = os.open(self._place, os.O_RDONLY | os.O_CLOEXEC)
         length = int.from_bytes(os.read(self._file, 8), "little")
-        self._modules, self._patterns = marshal.loads(os.read(self._file, length))
+        self._modules = marshal.loads(os.read(self._file, length))
         self._begin = 8 + length
+        self._patterns: dict[Any, Any] = {}
+        self.executing = 0  #: modules of the official client
+        self.on_executed: Callable[[str], None] | None = None  #: told their names, and that of logging
 
-    def install(self) -> None:
-        sys.meta_path.insert(0, self)  # type: ignore[arg-type]
-        self._compiler = pattern_compiler()
-        self._compile = self._compiler.compile
-        self._compiler.compile = self.compile
-
-    def remove(self) -> None:
-        self._compiler.compile = self._compile
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+    def close(self) -> None:
+        """Functions see no descriptor that is not theirs; it is opened again for what is imported later."""
         os.close(self._file)
+        self._file = -1
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> object:
         found = self._modules.get(name)
         if found is None:
             return None
         file, folder, size, offset = found
-        loader = Loader(name, file, os.pread(self._file, size, self._begin + offset))
+        if not self._exact:
+            return self._spec_of_file(name, path)
+        loader = Loader(name, file, self, self._read(size, offset))
         folders = [folder] if folder else None
         return machinery.spec_from_file_location(name, file, loader=loader, submodule_search_locations=folders)
+
+    def _spec_of_file(self, name: str, path: "Any") -> object:
+        spec = machinery.PathFinder.find_spec(name, self._path if path is None else path)
+        if spec is not None and type(spec.loader) is machinery.SourceFileLoader:
+            spec.loader = Loader(name, spec.loader.path, self)
+        return spec
+
+    def _read(self, size: int, offset: int) -> bytes:
+        if self._file >= 0:
+            return os.pread(self._file, size, self._begin + offset)
+        file = os.open(self._place, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(file, size, self._begin + offset)
+        finally:
+            os.close(file)
+
+    def execute(self, module: "ModuleType", run: "Callable[[ModuleType], None]") -> None:
+        name = module.__name__
+        clients = name.startswith(CLIENT)
+        stood_in, stand_in = self.STAND_INS.get(name, ("", None))
+        put = stand_in is not None and stood_in not in sys.modules
+        if put:
+            sys.modules[stood_in] = stand_in()  # type: ignore[misc]
+        self.executing += clients
+        try:
+            run(module)
+        finally:
+            self.executing -= clients
+            if put:
+                del sys.modules[stood_in]
+        if name == COMPILER and self._exact:
+            self._patterns = marshal.loads(self._read(*self._modules[_PATTERNS][2:]))
+            self._compile = module.compile
+            module.compile = self.compile  # type: ignore[attr-defined]
+        if self.on_executed is not None and (clients or name == "logging"):
+            self.on_executed(name)
 
     def compile(self, pattern: "Any", flags: int = 0) -> "Any":
         """In place of the one that `re` uses."""
@@ -70,16 +139,22 @@ class Image:
         return self._compile(pattern, flags) if known is None else _sre.compile(pattern, *known)
 
 
-def pattern_compiler() -> "Any":
-    """The module whose `compile` is behind `re.compile`."""
-    import re  # noqa: F401
-
-    return sys.modules["re._compiler" if sys.version_info >= (3, 11) else "sre_compile"]
+def install(runtime: str, path: "list[str]") -> "Image | None":
+    """What the next imports come from; None where there is no image."""
+    try:
+        image = Image(runtime, path)
+    except OSError:
+        return None
+    # What the interpreter itself brings along comes first, as ever.
+    sys.meta_path.insert(max(0, len(sys.meta_path) - 1), image)  # type: ignore[arg-type]
+    return image
 
 
 def patterns_compiled() -> "dict[tuple[str | bytes, int], tuple[Any, ...]]":
     """What is compiled from now on, by pattern and flags: the other arguments of `_sre.compile`."""
-    compiler = pattern_compiler()
+    import re  # noqa: F401
+
+    compiler: Any = sys.modules[COMPILER]
     compile, compiled = compiler.compile, {}
     arguments: list[tuple[Any, ...]] = []
 
@@ -136,22 +211,23 @@ def write(folder: str) -> None:
     for name, (file, package, code) in modules.items():
         rows[name] = (file, package, len(code), offset)
         offset += len(code)
-    index = marshal.dumps((rows, patterns))
+    known = marshal.dumps(patterns)
+    rows[_PATTERNS] = ("", "", len(known), offset)
+    index = marshal.dumps(rows)
     with open(f"{folder}/{NAME}", "wb") as image:
         image.write(len(index).to_bytes(8, "little") + index)
         for _, _, code in modules.values():
             image.write(code)
+        image.write(known)
 
 
-def import_what_a_start_imports() -> "ModuleType":
+def import_what_a_start_imports() -> None:
+    import importlib
     import site  # noqa: F401
 
-    import code_image  # type: ignore[import-not-found]  # noqa: F401
-    import lambent_client  # type: ignore[import-not-found]  # noqa: F401
-
-    from awslambdaric import bootstrap  # type: ignore[import-not-found]  # isort: skip
-
-    return bootstrap  # type: ignore[no-any-return]
+    sys.modules["runtime_client"] = None  # type: ignore[assignment]
+    for name in ("code_image", "lambent_client", "lambent_loop", "awslambdaric.bootstrap"):
+        importlib.import_module(name)
 
 
 if __name__ == "__main__":

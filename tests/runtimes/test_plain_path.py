@@ -1,0 +1,222 @@
+"""The Python runtime's plain path (`lambent_loop`): what it makes of events and responses is what the official client
+makes of them, and nobody can see which of the two served."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_runtime_api import guest, prepared
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lambent.runtimes import PreparedRuntime
+
+Task = Callable[[dict[str, str]], Path]
+
+LOADED = """
+import sys
+OFFICIAL = ("logging", "re", "simplejson", "decimal", "traceback", "awslambdaric.bootstrap")
+def loaded():
+    return [name for name in OFFICIAL if name in sys.modules]
+"""
+
+COMPARE = r"""
+import json, os, sys
+from collections import OrderedDict, namedtuple
+sys.path.append(sys.argv[1])
+sys.modules["runtime_client"] = None
+os.environ["AWS_EXECUTION_ENV"] = "AWS_Lambda_python" + sys.argv[2]
+from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
+from lambent_json import Writer, loads
+official, writer = LambdaMarshaller(), Writer()
+class Text(str): pass
+class Pairs(dict): pass
+Point = namedtuple("Point", "x y")
+nan, inf = float("nan"), float("inf")
+def attempt(function, *arguments):
+    try:
+        return ascii(function(*arguments))
+    except Exception as error:
+        return None
+for line in sys.stdin:
+    kind, text = json.loads(line)
+    if kind == "loads":
+        body = text.encode("utf-8", "surrogatepass")
+        ours, theirs = attempt(loads, body), attempt(official.unmarshal_request, body)
+    else:
+        value = eval(text)
+        ours, theirs = attempt(writer.dumps, value), attempt(lambda: official.marshal_response(value)[0])
+    print(json.dumps([ours, theirs]), flush=True)
+"""
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
+    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text(), inner),
+)
+#: Texts of expressions that the official client writes in ways of its own, or not at all.
+special = st.sampled_from([
+    "Point(1, [2])", "Text('a')", "Pairs(a=1)", "OrderedDict(b=1)", "{1: 2}", "{True: 1}", "{None: 1}", "b'x'", "{1}",
+    "[b'x']", "object()", "__import__('decimal').Decimal('1.5')", "{Text('k'): 1}", "range(3)", "2**70", "-0.0",
+    "1e400",
+])  # fmt: skip
+values = plain.map(ascii) | special | st.lists(special).map(lambda texts: "[" + ", ".join(texts) + "]")
+texts = st.text() | plain.map(json.dumps) | st.builds(
+    lambda value, at, put: (text := json.dumps(value))[: at % (len(text) + 1)] + put + text[at % (len(text) + 1):],
+    plain, st.integers(0), st.sampled_from([" ", "\n", ",", "NaN", "-", "0", "1e5", "\ufeff", "\x01", '"', "\u2028"]),
+)  # fmt: skip
+
+
+class Comparison:
+    """An interpreter with both ways in it."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def ask(self, kind: str, text: str) -> tuple[str | None, str | None]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps([kind, text]) + "\n")
+        self._process.stdin.flush()
+        ours, theirs = json.loads(self._process.stdout.readline())
+        return ours, theirs
+
+
+@contextmanager
+def comparison(runtime: PreparedRuntime) -> Iterator[Comparison]:
+    argv = [f"{runtime.host_lang}/bin/python{runtime.line}", "-I", "-S", "-c", COMPARE, str(runtime.runtime_dir),
+            runtime.line]  # fmt: skip
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Comparison(process)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("minor", range(9, 15))
+def test_plain_json_is_that_of_the_official_client(minor: int) -> None:
+    with comparison(prepared(f"python3.{minor}")) as both:
+
+        @settings(max_examples=300)
+        @given(st.tuples(st.just("dumps"), values) | st.tuples(st.just("loads"), texts))
+        def compare(example: tuple[str, str]) -> None:
+            ours, theirs = both.ask(*example)
+            assert ours is None or ours == theirs
+
+        compare()
+        assert both.ask("dumps", "{'a': [1, 2.5, None, True, 'ö']}")[0] is not None
+        assert both.ask("loads", ' {"a": [1, 2.5, null, true, "ö"]} ')[0] == ascii({"a": [1, 2.5, None, True, "ö"]})
+
+
+async def test_a_plain_function_is_served_without_the_official_client(python: PreparedRuntime, task: Task) -> None:
+    code = task({"app.py": LOADED + "def handler(event, context):\n    return loaded(), event\n"})
+    async with guest(python, code) as running:
+        assert (await running.invoke({"a": [1]})).json == [[], {"a": [1]}]
+        assert (await running.invoke({})).json == [[], {}]
+
+
+async def test_whoever_imports_logging_finds_it_set_up(python: PreparedRuntime, task: Task) -> None:
+    code = task({"app.py": LOADED + """
+def handler(event, context):
+    if event:
+        import logging
+        logging.error("from within")
+        return [type(handler).__name__ for handler in logging.getLogger().handlers], loaded() == list(OFFICIAL)
+"""})
+    async with guest(python, code) as running:
+        await running.invoke(0)
+        post = await running.invoke(1)
+        lines = await running.log()
+    assert post.json == [["LambdaLoggerHandler"], True]
+    request_id = post.path.split("/")[-2]
+    assert len(lines) == 1 and lines[0].startswith("[ERROR]\t") and lines[0].endswith(f"\t{request_id}\tfrom within")
+
+
+@pytest.mark.parametrize("line", [
+    "import awslambdaric.bootstrap", "import awslambdaric.lambda_runtime_client",
+    "from awslambdaric.lambda_runtime_log_utils import JsonFormatter",
+    "from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller", "import simplejson, decimal, traceback",
+])  # fmt: skip
+async def test_parts_of_the_official_client_can_be_imported(python: PreparedRuntime, task: Task, line: str) -> None:
+    code = task({"app.py": f"{line}\nimport logging\ndef handler(event, context):\n    logging.error('x')\n"})
+    async with guest(python, code) as running:
+        request_id = (await running.invoke()).path.split("/")[-2]
+        lines = await running.log()
+    assert len(lines) == 1 and lines[0].endswith(f"\t{request_id}\tx")
+
+
+@pytest.mark.parametrize(("source", "answer"), [
+    ("""
+from awslambdaric import bootstrap
+real = bootstrap.handle_event_request
+def wrapped(client, handler, *rest):
+    return real(client, lambda event, context: ["wrapped", handler(event, context)], *rest)
+bootstrap.handle_event_request = wrapped
+""", ["wrapped", 7]),
+    ("""
+from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
+class Marshaller:
+    def unmarshal_request(self, request, content_type):
+        return 6
+    def marshal_response(self, response):
+        return '["marshalled", %d]' % response, "application/json"
+LambdaRuntimeClient.marshaller = Marshaller()
+""", ["marshalled", 6]),
+])  # fmt: skip
+async def test_what_a_function_replaces_in_the_official_client_is_used(
+    python: PreparedRuntime, task: Task, source: str, answer: list[Any]
+) -> None:
+    async with guest(python, task({"app.py": source + "def handler(event, context):\n    return event\n"})) as running:
+        assert (await running.invoke(7)).json == answer
+
+
+async def test_a_package_cannot_take_the_names_of_what_the_client_imports(python: PreparedRuntime, task: Task) -> None:
+    names = ("logging", "traceback", "decimal", "simplejson", "enum", "re")
+    files = {f"{name}.py": "mine = True" for name in names}
+    code = task({"app.py": f"""
+import {", ".join(names)}, sys
+def handler(event, context):
+    return [hasattr(sys.modules[name], "mine") for name in {names!r}], logging.getLogger().level
+""", **files})
+    async with guest(python, code) as running:
+        assert (await running.invoke()).json == [[False] * len(names), 30]
+
+
+async def test_the_context_writes_to_the_log_where_nobody_imported_logging(python: PreparedRuntime, task: Task) -> None:
+    code = task({"app.py": "def handler(event, context):\n    context.log('a line')\n"
+                           "    return type(context).__module__\n"})
+    async with guest(python, code) as running:
+        assert (await running.invoke()).json == "awslambdaric.lambda_context"
+        assert await running.log() == ["a line"]
+
+
+async def test_a_failed_import_is_told_with_its_frames_and_happens_once(python: PreparedRuntime, task: Task) -> None:
+    code = task({"app.py": "print('imported')\nimport logging\nlogging.error('early')\n1 / 0\n"})
+    async with guest(python, code) as running:
+        post = await running.posted()
+        assert await running.exit_code() == 1
+        lines = await running.log()
+    frames = post.json["stackTrace"]
+    assert "importlib/__init__.py" in frames[0] and "in import_module" in frames[0]
+    assert frames[1].startswith('  File "<frozen importlib._bootstrap>"') and f'"{code}/app.py", line 4' in frames[-1]
+    assert lines[0] == "imported" and lines[1].endswith("\tearly") and "LAMBDA_WARNING" in lines[2]
+    assert lines[3].startswith("[ERROR] ZeroDivisionError: division by zero\r") and len(lines) == 4
+
+
+async def test_without_an_image_the_official_client_serves_alone(
+    python: PreparedRuntime, task: Task, tmp_path: Path
+) -> None:
+    import shutil
+    from dataclasses import replace
+
+    assert python.runtime_dir is not None
+    folder = tmp_path / "runtime"
+    await asyncio.to_thread(shutil.copytree, python.runtime_dir, folder, ignore=shutil.ignore_patterns(
+        "boto*", "s3transfer", "dateutil", "urllib3", ".start-image"))  # fmt: skip
+    code = task({"app.py": LOADED + "def handler(event, context):\n    return loaded() == list(OFFICIAL), event\n"})
+    async with guest(replace(python, runtime_dir=folder), code) as running:
+        assert (await running.invoke({"a": 1})).json == [True, {"a": 1}]
+        assert (await running.invoke(2)).json == [True, 2]
