@@ -1,7 +1,8 @@
 """`python -m bench neighbours`: how long a warm neighbour's calls take while another function does its worst.
 
 For each hostile act quiet and hostile spells take turns, and the ratio is that of a pair: both saw the same machine.
-`busy` is what any function may do, a loop on its own share of the CPU: what a hostile act costs beyond that is ours.
+`busy` and `busy_twice` are what any function may do, loops on its own share of the CPU: what a hostile act costs beyond
+that is ours.
 That the platform stands is shown by `tests/e2e/test_hostile.py`; this is about time, so it is a command and no test.
 """
 
@@ -57,6 +58,13 @@ def connect(address=OWN):
 def busy(end, event):
     while time.monotonic() < end:
         pass
+
+def busy_twice(end, event):
+    child = os.fork()
+    busy(end, event)
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
 
 def lines(end, event):
     while time.monotonic() < end:
@@ -178,7 +186,8 @@ if IN_INIT:
 """
 
 ACTS = {
-    "busy": "a loop, for comparison", "lines": "floods of log lines", "endless_line": "a log line without an end",
+    "busy": "a loop, for comparison", "busy_twice": "two loops, for comparison",
+    "lines": "floods of log lines", "endless_line": "a log line without an end",
     "endless_body": "response bodies without an end", "tiny_chunks": "the same in chunks of a byte",
     "loris": "slow requests on the Runtime API", "pipelined": "requests whose answers nobody reads",
     "others_identifiers": "answers to others' invocations", "others_address": "calls from another environment's user",

@@ -160,6 +160,7 @@ def test_a_v2_group_is_limited_measured_frozen_and_removed(tmp_path: Path, kerne
     assert group.is_frozen()
     group.limit_cpu(True)
     assert (folder / "cpu.max").read_text().startswith("1447 20000")
+    assert (parent / "cpu.weight").read_text().startswith("12")  # all guests together against the rest of the host
     group.give_way()
     assert (folder / "cpu.weight").read_text().startswith("1")
     (letter, fd), *others = group.entrances()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lambent.core.model import ExitStatus
+from lambent.sandbox import promptness
 from lambent.sandbox.base import SandboxError
 from lambent.sandbox.namespace import cgroup, mounts, plan
 from sandbox.arena import (
@@ -188,6 +189,36 @@ def test_a_sandbox_in_the_background_has_the_least_weight_of_all() -> None:
         assert weights in ([2, 1024], [1, 100])
 
     ROOT.play(scenario)
+
+
+SLICES = """
+import ctypes, os, struct
+def slice_ns():
+    answer = ctypes.create_string_buffer(56)
+    number = {"x86_64": 315, "aarch64": 275}[os.uname().machine]
+    assert ctypes.CDLL(None).syscall(number, 0, answer, 56, 0) == 0
+    return struct.unpack_from("<IIQiIQ", answer)[5]
+read, write = os.pipe()
+if os.fork() == 0:
+    os.write(write, b"%d" % slice_ns())
+    os._exit(0)
+print(slice_ns(), os.read(read, 99).decode(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", [ROOT, ROOT_PYTHON, ROOTLESS], ids=lambda arena: arena.name)
+def test_a_runtime_gets_the_processor_as_soon_as_it_wakes_and_what_it_starts_does_not(kind: Arena) -> None:
+    if mounts.kernel_release() < (6, 12):
+        pytest.skip("needs Linux 6.12, which knows slices of tasks")
+
+    async def scenario(stage: Stage) -> None:
+        sandbox = await stage.create()
+        status, said = await python(sandbox, SLICES)
+        first, child = map(int, said.split())
+        assert status == ExitStatus(code=0) and first == promptness.SLICE_NS < child
+        await sandbox.destroy("test")
+
+    kind.play(scenario)
 
 
 @needs_groups

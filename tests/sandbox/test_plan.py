@@ -22,6 +22,7 @@ HOST = plan.Host(
     masks=("kcore",),
     masked_folders=("acpi",),
     landlock=True,
+    prompt=b"SOON",
     seccomp=b"FILTER",
 )
 CHOICES = plan.Choices(
@@ -84,6 +85,7 @@ def test_a_sandbox_made_by_root() -> None:
         "identity 0x3e1 0x3de",
         "drop",
         *(f"limit {kind:#x} {value:#x}" for kind, value in plan.RLIMITS),
+        "prompt SOON",
         "seccomp FILTER",
     ]
 

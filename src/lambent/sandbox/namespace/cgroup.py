@@ -43,6 +43,10 @@ class _Files:
     quota: str
 
 
+#: What all guests together weigh against any other group of the host, in both versions' units: an eighth. Whoever waits
+#: for their answers, the server first, runs elsewhere and must not queue behind them. What is left of the time is theirs.
+_WEIGHT_V1, _WEIGHT_V2 = "128", "12"
+
 #: room for every process that a group may have, each a line of at most eight characters
 _PIDS_BYTES = limits.PROCESSES * 8
 
@@ -107,7 +111,9 @@ class Groups:
             for path in self.folders():
                 path.mkdir(exist_ok=True)
             self._enable(self.folder("unified"))
-            memory = self.folder("memory")
+            memory, cpu = self.folder("memory"), self.folder("cpu")
+            if cpu is not None:
+                write(*((cpu / "cpu.shares", _WEIGHT_V1) if self.v1_cpu else (cpu / "cpu.weight", _WEIGHT_V2)))
             if memory is not None:
                 _set_all(memory, memory_settings(self.v1_memory, self._cap_bytes))
                 self.watch = MemoryWatch(memory) if self.v1_memory else None

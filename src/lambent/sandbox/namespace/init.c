@@ -46,7 +46,7 @@ enum { NR_open_tree = 428, NR_move_mount = 429, NR_clone3 = 435, NR_close_range 
 enum step { /* plan.py: OPCODES */
     UNSHARE = 1, PRIVATE, TMPFS, ENTER, FOLDER, FILE_, LINK, BIND, ATTACH, PROC, PIVOT, READONLY, HOSTNAME,
     LOOPBACK, LISTEN, WRITE, ASK_MAP, GROUPS, LANDLOCK, IDENTITY, LIMIT, SECCOMP,
-    REMOVE, DROP,
+    REMOVE, DROP, PROMPT,
 };
 
 enum { CONTROL = 0, MESSAGE_BYTES = 256 * 1024, MAX_FDS = 16, MAX_RUNNING = 64, MAX_LIMITS = 16, MAX_GROUPS = 8 };
@@ -62,6 +62,8 @@ static int host_proc = -1, host_mounts = -1, host_root = -1, dev_null = -1, sign
 static uid_t guest_uid;
 static gid_t guest_gid;
 static struct { unsigned short count; void *code; } filter; /* struct sock_fprog */
+static char attributes[64]; /* struct sched_attr, which says its own size */
+static uint32_t attributes_size;
 
 static void die(void)
 {
@@ -262,6 +264,15 @@ static int keep_limit(int resource, rlim_t value)
     return 0;
 }
 
+static int keep_attributes(const char *kept, uint32_t size)
+{
+    if (size > sizeof attributes)
+        return -1;
+    memcpy(attributes, kept, size);
+    attributes_size = size;
+    return 0;
+}
+
 static int ask_map(void)
 {
     tell('M', 0, 0, -1);
@@ -301,6 +312,7 @@ static int carry_out(const struct record *step)
     case SECCOMP: return keep_filter(first, step->length[0]);
     case REMOVE: return unlink(first);
     case DROP: dropping = 1; return 0;
+    case PROMPT: return keep_attributes(first, step->length[0]);
     }
     errno = ENOSYS;
     return -1;
@@ -472,6 +484,8 @@ static void become_guest(uint32_t token, const char *cwd, char **argv, char **en
         goto failed;
     if (unshare(0x02000000) && errno != EINVAL) /* CLONE_NEWCGROUP, which a kernel may lack */
         goto failed;
+    if (attributes_size) /* a kernel that does not know them refuses, or takes no notice */
+        syscall(SYS_sched_setattr, 0, attributes, 0u);
     if (enter_limits() || sigprocmask(SIG_SETMASK, &none, NULL) || take_identity()
         || (dropping && drop_privileges()) || enter_filter())
         goto failed;

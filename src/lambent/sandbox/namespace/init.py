@@ -21,10 +21,10 @@ from typing import Any, NoReturn
 
 OPEN_TREE, MOVE_MOUNT, CLONE3, CLOSE_RANGE, MOUNT_SETATTR = 428, 429, 435, 436, 442
 LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 444, 446
-#: clone, pivot_root, capset, seccomp, rt_sigaction, tgkill: the few calls whose numbers differ by architecture
-CLONE, PIVOT_ROOT, CAPSET, SECCOMP, SIGACTION, TGKILL = {
-    "x86_64": (56, 155, 126, 317, 13, 234),
-    "aarch64": (220, 41, 91, 277, 134, 131),
+#: clone, pivot_root, capset, seccomp, rt_sigaction, tgkill, sched_setattr: the few that differ by architecture
+CLONE, PIVOT_ROOT, CAPSET, SECCOMP, SIGACTION, TGKILL, SCHED_SETATTR = {
+    "x86_64": (56, 155, 126, 317, 13, 234, 314),
+    "aarch64": (220, 41, 91, 277, 134, 131, 274),
 }[os.uname().machine]
 
 AT_FDCWD, CLONE_PARENT, CLONE_INTO_CGROUP, CLONE_NEWCGROUP = -100, 0x8000, 0x200000000, 0x2000000
@@ -68,7 +68,7 @@ class Guests:
         self.group = -1
         self.freezer = -1
         self.uid = self.gid = 0
-        self.filter = b""
+        self.filter = self.attributes = b""
         self.null = -1
         self.ending = False
         self.dropping = False
@@ -236,6 +236,7 @@ def carry_out(name: str, number: list[int], text: list[bytes], fds: list[int]) -
         "seccomp": lambda: keep_filter(text[0]),
         "remove": lambda: os.unlink(text[0]),
         "drop": start_dropping,
+        "prompt": lambda: setattr(guests, "attributes", text[0]),
     }
     simple[name]()
 
@@ -244,7 +245,7 @@ def carry_out(name: str, number: list[int], text: list[bytes], fds: list[int]) -
 NAMES = (
     "unshare", "private", "tmpfs", "enter", "folder", "file", "link", "bind", "attach", "proc", "pivot",
     "readonly", "hostname", "loopback", "listen", "write", "ask_map", "groups", "landlock", "identity", "limit",
-    "seccomp", "remove", "drop",
+    "seccomp", "remove", "drop", "prompt",
 )  # fmt: skip
 
 
@@ -357,6 +358,8 @@ def become_guest(token: int, cwd: bytes, argv: list[bytes], environment: dict[by
         os.dup2(fds[0], 2)
         if libc.unshare(CLONE_NEWCGROUP) < 0 and ctypes.get_errno() != errno.EINVAL:
             check(-1)
+        if guests.attributes:  # a kernel that does not know them refuses, or takes no notice
+            libc.syscall(ctypes.c_long(SCHED_SETATTR), 0, guests.attributes, 0)
         enter_limits()
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         signal.set_wakeup_fd(-1)

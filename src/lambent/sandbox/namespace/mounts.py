@@ -12,6 +12,7 @@ import os
 import platform
 from pathlib import Path
 
+from lambent.sandbox import promptness
 from lambent.sandbox.namespace import plan, seccomp
 from lambent.sandbox.namespace.layout import is_privileged
 
@@ -51,6 +52,7 @@ def look(stage: Path) -> plan.Host:
         masked_folders=tuple(name for name in plan.MASKED_FOLDERS if os.path.isdir(f"/proc/{name}")),
         landlock=landlock_abi() >= 6,
         seccomp=seccomp.compile_filter(platform.machine()),
+        prompt=promptness.attributes(),
     )
 
 

@@ -26,7 +26,7 @@ API_PORT = 9001
 _NAMES = (
     "unshare", "private", "tmpfs", "enter", "folder", "file", "link", "bind", "attach", "proc", "pivot",
     "readonly", "hostname", "loopback", "listen", "write", "ask_map", "groups", "landlock", "identity", "limit",
-    "seccomp", "remove", "drop",
+    "seccomp", "remove", "drop", "prompt",
 )  # fmt: skip
 #: The first step, `namespaces`, has none: it goes to the launcher.
 OPCODES: Mapping[str, int] = {name: number for number, name in enumerate(_NAMES, 1)}
@@ -87,6 +87,7 @@ class Host:
     masked_folders: tuple[str, ...] = MASKED_FOLDERS
     landlock: bool = False
     seccomp: bytes = b""
+    prompt: bytes = b""  #: how a guest is scheduled (`promptness.attributes`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +271,8 @@ def _guests(host: Host) -> list[Step]:
     steps = [Step("landlock", (LANDLOCK_SCOPES,))] if host.landlock else []
     steps += [Step("identity", (GUEST_UID, GUEST_GID)), Step("drop")]
     steps += [Step("limit", pair) for pair in RLIMITS]
+    if host.prompt:
+        steps.append(Step("prompt", (), (host.prompt,)))
     if host.seccomp:
         steps.append(Step("seccomp", (), (host.seccomp,)))
     return steps
