@@ -44,7 +44,7 @@ class _Files:
 
 
 #: What all guests together weigh against any other group of the host, in both versions' units: an eighth. Whoever waits
-#: for their answers, the server first, runs elsewhere and must not queue behind them. What is left of the time is theirs.
+#: for their answers, the server first, runs elsewhere and must not queue behind them. What time is left is theirs.
 _WEIGHT_V1, _WEIGHT_V2 = "128", "12"
 
 #: room for every process that a group may have, each a line of at most eight characters
