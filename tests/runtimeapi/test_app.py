@@ -45,6 +45,7 @@ class World:
         self.api = RuntimeApi(self, metadata_token="secret")
         self.connections: set[Connection] = set()
         self.replies: list[Outcome] = []
+        self.init_error_type = ""
         self.epoch = 0
         self.port = 0
         for event in (Started(0.0, invocation("r1")), SandboxCreated(0.1, extensions)):
@@ -86,6 +87,8 @@ class World:
                     self.epoch = epoch
                 case do.Terminate():
                     self.api.forget()
+                case do.ReportInit(error_type=error_type):
+                    self.init_error_type = error_type
                 case _:
                     pass
 
@@ -234,6 +237,15 @@ async def test_init_error_is_accepted_before_the_first_next_only(world: World) -
     assert error(answer) == (403, "InvalidStateTransition")
     assert json.loads(answer[2])["errorMessage"] == (
         "State transition from InitError to InitError failed for runtime. Error: State transition is not allowed")
+
+
+@pytest.mark.parametrize(("header", "shown"), [
+    (None, "Runtime.Unknown"), ("ValueError", "Runtime.Unknown"), ("Runtime.NoSuchThing", "Runtime.NoSuchThing")])
+async def test_init_error_always_has_a_type_in_logs(world: World, header: str | None, shown: str) -> None:
+    headers = {} if header is None else {"Lambda_Runtime_Function_Error_Type": header}
+    await world.call("POST", "/2018-06-01/runtime/init/error", b"{}", **headers)
+    world.feed(ProcessExited(2.0, ExitStatus(code=1)))
+    assert world.init_error_type == shown
 
 
 async def test_response_to_another_request_is_400_and_changes_nothing(world: World) -> None:

@@ -36,7 +36,7 @@ from lambent.runtimeapi.answers import (
     render_next,
     render_shutdown,
 )
-from lambent.runtimeapi.errortype import function_error_type
+from lambent.runtimeapi.errortype import UNNAMED, function_error_type
 from lambent.runtimeapi.lifecycle import Lifecycle
 from lambent.runtimeapi.stream import Bandwidth, ResponseStream, error_of_trailers
 
@@ -187,7 +187,9 @@ class RuntimeApi:
             request.respond_raw(ACCEPTED, may_wait=True)
 
     def _init_error(self, request: Request) -> None:
-        event = InitErrorPosted(self._lifecycle.now(), _posted_error(request))
+        error = _posted_error(request)
+        error.error_type = error.error_type or UNNAMED
+        event = InitErrorPosted(self._lifecycle.now(), error)
         if not self._refused(request, event, "InitError"):
             self._lifecycle.feed(event)
             request.respond_raw(ACCEPTED)
