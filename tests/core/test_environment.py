@@ -428,6 +428,31 @@ def test_extension_reports_an_init_error_before_its_first_next_only() -> None:
     assert refusal == "Extension.InvalidExtensionState"
 
 
+@pytest.mark.parametrize("kind", [ExtensionInitErrorPosted, ExtensionExitErrorPosted])
+def test_of_an_error_that_an_extension_posts_twice_the_first_one_counts(
+    kind: type[ExtensionInitErrorPosted | ExtensionExitErrorPosted]
+) -> None:
+    book = Playbook()
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1, ("agent",)))
+    book.feed(ExtensionRegistered(0.2, "agent", True, True))
+    book.feed(kind(0.3, "agent", "Extension.First"))
+    assert book.feed(kind(0.4, "agent", "Extension.Second")) == []
+    calls: list[Event] = [ExtensionInitErrorPosted(0.4, "agent", ""), ExtensionExitErrorPosted(0.4, "agent", ""),
+                          NextRequested(0.4, "agent")]  # fmt: skip
+    refused = [call for call in calls if book.machine.refusal(call) == "Extension.InvalidExtensionState"]
+    assert refused == [call for call in calls if type(call) is not kind]
+    book.feed(ProcessExited(0.5, ExitStatus(code=1), "agent"))
+    assert [report[3] for report in extension_reports(book)] == ["Extension.First"]
+
+
+def test_extension_that_waits_may_not_ask_again() -> None:
+    book = Playbook()
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1, ("agent",)))
+    book.feed(ExtensionRegistered(0.2, "agent", True, True))
+    book.feed(NextRequested(0.3, "agent"))
+    assert book.machine.refusal(NextRequested(0.4, "agent")) == "Extension.InvalidExtensionState"
+
+
 def test_eleventh_extension_is_refused_whatever_its_kind() -> None:
     names = tuple(f"e{number}" for number in range(11))
     book = Playbook()

@@ -452,6 +452,47 @@ async def test_internal_extension_registers_until_the_runtime_asks_for_work(worl
     waiting.hang_up()
 
 
+@pytest.mark.parametrize(("events", "message"), [
+    (["FREEZE"], "FREEZE: ErrorInvalidEventType"),
+    (["INVOKE", "SHUTDOWN"], "SHUTDOWN: ShutdownEventNotSupportedForInternalExtension"),
+])  # fmt: skip
+async def test_event_that_an_extension_cannot_have_is_named(world: World, events: list[str], message: str) -> None:
+    assert json.loads((await world.register("inner", *events))[2]) == {
+        "errorMessage": message, "errorType": "Extension.InvalidEventType"}  # fmt: skip
+
+
+async def test_unfit_event_is_told_before_the_registration_is_closed(world: World) -> None:
+    await world.work()
+    assert error(await world.register("late", "SHUTDOWN")) == (403, "Extension.InvalidEventType")
+    assert error(await world.register("late", "INVOKE")) == (403, "Extension.RegistrationClosed")
+
+
+@pytest.mark.parametrize(("method", "what", "message"), [
+    ("GET", "event/next", "Unknown extension 00000000-0000-0000-0000-000000000000"),
+    ("POST", "init/error", "Unknown Lambda-Extension-Identifier"),
+    ("POST", "exit/error", "Unknown Lambda-Extension-Identifier"),
+])  # fmt: skip
+async def test_unknown_extension_is_told_so(world: World, method: str, what: str, message: str) -> None:
+    answer = await world.call(method, f"/2020-01-01/extension/{what}", b"{}",
+                              Lambda_Extension_Identifier="00000000-0000-0000-0000-000000000000",
+                              Lambda_Extension_Function_Error_Type="Extension.X")  # fmt: skip
+    assert json.loads(answer[2])["errorMessage"] == message
+
+
+@pytest.mark.parametrize("world", [("ext",)], indirect=True)
+async def test_state_of_an_extension_that_posted_an_error_is_named_after_it(world: World) -> None:
+    me = (await world.register("ext"))[1]["lambda-extension-identifier"]
+    headers = {"Lambda_Extension_Identifier": me, "Lambda_Extension_Function_Error_Type": "Extension.X"}
+    for _ in range(2):
+        answer = await world.call("POST", "/2020-01-01/extension/exit/error", b"{}", **headers)
+        assert (answer[0], answer[2]) == (202, b'{"status":"OK"}\n')
+    answer = await world.call("GET", "/2020-01-01/extension/event/next", b"", **headers)
+    assert json.loads(answer[2]) == {
+        "errorMessage": f"State transition from ExitError to Ready failed for extension {me}. "
+                        "Error: State transition is not allowed",
+        "errorType": "Extension.InvalidExtensionState"}  # fmt: skip
+
+
 async def test_account_is_told_to_who_asks_for_it(world: World) -> None:
     body = (await world.register("inner", Lambda_Extension_Accept_Feature="x, accountId"))[2]
     assert json.loads(body)["accountId"] == "000000000000"

@@ -12,6 +12,8 @@ from lambent import limits
 from lambent.core.effects import DeliverShutdown, Effect, SignalRuntime, Terminate
 from lambent.core.states import Extension, State, Stopping
 
+_FAILED = (State.FAILED, State.EXITING)
+
 
 class Ending:
     """One reset or shutdown. Each step returns its effects; `deadline` is when the next one is due at the latest."""
@@ -48,7 +50,7 @@ class Ending:
 
     def _tell(self, runtime: State, extensions: Mapping[str, Extension]) -> list[Effect]:
         # One that is busy gets the event when it asks for more; one that has failed is only waited for.
-        told = [name for name, one in extensions.items() if _wants_to_know(one) and one.state is not State.FAILED]
+        told = [name for name, one in extensions.items() if _wants_to_know(one) and one.state not in _FAILED]
         if not told:
             return self._kill()
         self.stage = Stopping.EXTENSIONS

@@ -432,7 +432,9 @@ class Environment:
     def _extension_failed(self, event: ExtensionInitErrorPosted | ExtensionExitErrorPosted) -> None:
         """An external extension exits next, and that moves the phase; an internal one cannot, so it fails at once."""
         extension = self.extensions[event.participant]
-        extension.state = EXTENSION_TABLE[extension.state, type(event)]
+        before, extension.state = extension.state, EXTENSION_TABLE[extension.state, type(event)]
+        if before is extension.state:
+            return  # the first one counts
         extension.failure = failure = "InitError" if isinstance(event, ExtensionInitErrorPosted) else "ExitError"
         if self.ending is not None:
             return

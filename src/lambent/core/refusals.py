@@ -79,15 +79,15 @@ def _is_process(machine: Environment, participant: str) -> bool:
 
 
 def _register_refusal(machine: Environment, event: ExtensionRegistered) -> str | None:
+    extension = machine.extensions.get(event.participant)
+    if event.shutdown and (extension is None or not extension.external):
+        return "Extension.InvalidEventType"
     if not machine.initialising or machine.runtime not in (State.ABSENT, State.STARTED):
         return "Extension.RegistrationClosed"
     if event.participant == RUNTIME:  # its calls would pass for the runtime's
         return "Extension.InvalidExtensionName"
-    extension = machine.extensions.get(event.participant)
     if extension is not None and extension.state is not State.STARTED:
         return "Extension.InvalidExtensionState"
     if sum(e.state is not State.STARTED for e in machine.extensions.values()) >= limits.MAX_EXTENSIONS:
         return "Extension.TooManyExtensions"
-    if extension is None and event.shutdown:
-        return "Extension.InvalidEventType"
     return None

@@ -48,7 +48,8 @@ class State(Enum):
     BUSY = "busy"  #: was handed an invocation
     RESPONDING = "responding"  #: runtime only: in the middle of a streamed response
     RESPONDED = "responded"  #: runtime only: answered, not yet back in Next
-    FAILED = "failed"  #: posted an error that it does not survive; it exits next
+    FAILED = "failed"  #: posted an init error; it exits next
+    EXITING = "exiting"  #: extensions only: posted an exit error; it exits next
 
 
 # How one participant moves by its own calls: (state, event) -> state. Everything else is refused.
@@ -63,15 +64,19 @@ RUNTIME_TABLE: dict[tuple[State, type], State] = {
     (State.RESPONDING, ResponseEnded): State.RESPONDED,
     (State.RESPONDED, NextRequested): State.READY,
 }
+# An extension that waits in Next may not ask again, and of an error posted twice the first one counts (AWS's published
+# emulator, core/externalagent_states.go and internalagent_states.go).
+
 EXTENSION_TABLE: dict[tuple[State, type], State] = {
     (State.STARTED, ExtensionRegistered): State.REGISTERED,
     (State.REGISTERED, NextRequested): State.READY,
-    (State.READY, NextRequested): State.READY,
     (State.BUSY, NextRequested): State.READY,
     (State.REGISTERED, ExtensionInitErrorPosted): State.FAILED,
-    (State.REGISTERED, ExtensionExitErrorPosted): State.FAILED,
-    (State.READY, ExtensionExitErrorPosted): State.FAILED,
-    (State.BUSY, ExtensionExitErrorPosted): State.FAILED,
+    (State.REGISTERED, ExtensionExitErrorPosted): State.EXITING,
+    (State.READY, ExtensionExitErrorPosted): State.EXITING,
+    (State.BUSY, ExtensionExitErrorPosted): State.EXITING,
+    (State.FAILED, ExtensionInitErrorPosted): State.FAILED,
+    (State.EXITING, ExtensionExitErrorPosted): State.EXITING,
 }
 
 #: Exit codes by which a sandbox says that there was nothing to execute.

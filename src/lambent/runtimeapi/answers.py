@@ -22,7 +22,7 @@ NOT_ALLOWED: Final = "Error: State transition is not allowed"
 STATE_WORDS: Final = {
     State.ABSENT: "Terminated", State.STARTED: "Started", State.READY: "Ready", State.BUSY: "Running",
     State.RESPONDING: "InvocationResponse", State.RESPONDED: "RuntimeResponseSentState", State.FAILED: "InitError",
-    State.REGISTERED: "Registered",
+    State.REGISTERED: "Registered", State.EXITING: "ExitError",
 }  # fmt: skip
 
 

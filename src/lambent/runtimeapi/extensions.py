@@ -43,7 +43,7 @@ class ExtensionsApi:
         if what == "register" and method == "POST":
             self._register(request)
             return
-        name = self._identified(request)
+        name = self._identified(request, what)
         if name is None:
             return
         if what == "event/next" and method == "GET":
@@ -85,7 +85,7 @@ class ExtensionsApi:
         refuse(request, 403, refusal,
                f"State transition from {state} to {target} failed for extension {called}. {NOT_ALLOWED}")
 
-    def _identified(self, request: Request) -> str | None:
+    def _identified(self, request: Request, what: str = "") -> str | None:
         """The extension that calls; None when it is not known, and told so."""
         identifier = request.headers.get("lambda-extension-identifier")
         if not identifier:
@@ -93,7 +93,8 @@ class ExtensionsApi:
         elif not _is_uuid(identifier):
             refuse(request, 403, "Extension.InvalidExtensionIdentifier", "Invalid Lambda-Extension-Identifier")
         elif identifier not in self._names:
-            refuse(request, 403, "Extension.UnknownExtensionIdentifier", "Unknown extension " + identifier)
+            unknown = "Lambda-Extension-Identifier" if what.endswith("/error") else f"extension {identifier}"
+            refuse(request, 403, "Extension.UnknownExtensionIdentifier", f"Unknown {unknown}")
         else:
             return self._names[identifier]
         return None
@@ -155,7 +156,7 @@ def _registration(request: Request) -> _Registration | None:
         refuse(request, 403, "InvalidRequestFormat",
                "configurationKeys are deprecated; use environment variables instead")
     elif unknown:
-        refuse(request, 403, "Extension.InvalidEventType", f"{printable(unknown[0])}: unknown event")
+        refuse(request, 403, "Extension.InvalidEventType", f"{printable(unknown[0])}: ErrorInvalidEventType")
     else:
         return wanted
     return None
@@ -166,7 +167,7 @@ _MESSAGES = {
     "Extension.InvalidExtensionName": f"Extension name may not be {RUNTIME}",
     "Extension.InvalidExtensionState": "Extension with this name already registered",
     "Extension.TooManyExtensions": f"Extension limit ({limits.MAX_EXTENSIONS}) reached",
-    "Extension.InvalidEventType": "SHUTDOWN: event not supported for internal extensions",
+    "Extension.InvalidEventType": "SHUTDOWN: ShutdownEventNotSupportedForInternalExtension",
 }
 
 
