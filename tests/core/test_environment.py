@@ -369,7 +369,7 @@ def test_extension_is_reported_ready_once_in_each_init() -> None:
     [
         (ExtensionInitErrorPosted(0.3, "agent", "Extension.NoKey"), "InitError", "Extension.InitError"),
         (ExtensionExitErrorPosted(0.3, "agent", "Extension.NoKey"), "ExitError", "Extension.ExitError"),
-        (None, "Exited", "Extension.Crash"),
+        (None, "Registered", "Extension.Crash"),
     ],
 )  # fmt: skip
 def test_extension_that_fails_during_init_fails_it_twice_and_answers(
@@ -392,6 +392,22 @@ def test_extension_that_fails_during_init_fails_it_twice_and_answers(
         ("init", "error", error_type), ("invoke", "error", error_type)]  # fmt: skip
     assert book.replies()[0].outcome.payload.decode() == (
         f'{{"errorType":"{error_type}","errorMessage":"RequestId: r1 Error: exit status 3"}}')
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_extensions_are_reported_at_the_end_of_init_after_the_runtime(good: bool) -> None:
+    book = Playbook()
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1, ("a", "b")), ExtensionRegistered(0.2, "a", True, True))
+    book.feed(ExtensionRegistered(0.2, "b", False, False), NextRequested(0.3, "a"))
+    if good:
+        book.feed(NextRequested(0.4), NextRequested(0.5, "b"))
+    else:
+        book.feed(ProcessExited(0.4, ExitStatus(code=1), "a"))
+    told = [type(effect).__name__ for effect in book.effects
+            if isinstance(effect, ReportInitStart | ReportInitRuntimeDone | ReportExtension | ReportInit)]  # fmt: skip
+    assert told == ["ReportInitStart", "ReportInitRuntimeDone", "ReportExtension", "ReportExtension", "ReportInit"]
+    assert extension_reports(book) == [
+        ("a", "Ready", ("INVOKE", "SHUTDOWN"), ""), ("b", "Ready" if good else "Registered", (), "")]  # fmt: skip
 
 
 def test_internal_extension_that_fails_ends_init_at_once_for_it_has_no_process() -> None:

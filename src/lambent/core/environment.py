@@ -87,6 +87,8 @@ class Environment:
         #: state of the runtime; READY in IDLE unless the next invocation must run Init again
         self.runtime = State.ABSENT
         self.extensions: dict[str, Extension] = {}
+        #: extensions whose process has ended in this Init, whose end tells of them
+        self._lost: dict[str, Extension] = {}
         #: names to launch before the runtime at every Init; fixed when the sandbox was created
         self.external: tuple[str, ...] = ()
         #: the invocation that waits for Init or is being served; set in INVOKE, possible in INIT and RESET
@@ -150,6 +152,7 @@ class Environment:
         self.initialising = True
         self.runtime = State.ABSENT
         self.extensions = {name: Extension(State.STARTED, True) for name in self.external}
+        self._lost = {}
         self._drop_init_error()
         self._ledger.init_begins(at, "invoke" if self.phase is Phase.INVOKE else "init")
         self._limit_cpu(False)
@@ -189,8 +192,6 @@ class Environment:
         else:
             extension = self.extensions[event.participant]
             extension.state = EXTENSION_TABLE[extension.state, NextRequested]
-            if self.initialising:
-                self._ledger.extension(event.participant, extension)
         if self.ending is None:
             self._join(event.at)
 
@@ -214,6 +215,7 @@ class Environment:
     def _end_init(self, at: float) -> None:
         self.initialising = False
         self._limit_cpu(True)
+        self._ledger.extensions(self.extensions)
         self._ledger.init_ends(at)
         if self.phase is Phase.INVOKE:  # the suppressed Init of a function that failed before
             self._run()
@@ -233,8 +235,7 @@ class Environment:
         """Init did not succeed: during Init it is run again inside the invocation, during Invoke it is the answer."""
         self.initialising = False
         self._ledger.init_runtime_done(status, error_type)
-        for name, extension in self.extensions.items():
-            self._ledger.extension(name, extension)
+        self._ledger.extensions(self._lost | self.extensions)
         self._ledger.init_ends(at, status, error_type)
         if self.phase is Phase.INIT:
             self._drop_init_error()
@@ -414,18 +415,17 @@ class Environment:
         """What it means that an extension's process ended: its error type and the caller's answer."""
         name, exit = event.participant, event.exit
         extension = self.extensions.pop(name, None)
+        if extension is not None and self.initialising:
+            self._lost[name] = extension
         if extension is not None and extension.state is State.STARTED and exit.code in NOT_LAUNCHED:
             return self._unlaunched(name, extension, exit)
         error_type = f"Extension.{(extension.failure if extension is not None else '') or 'Crash'}"
-        if self.ending is None and self.initialising and extension is not None:
-            self._ledger.extension(name, extension, "Exited", error_type)
         return error_type, lambda request_id: outcomes.extension_exited(request_id, error_type, exit)
 
     def _unlaunched(self, name: str, extension: Extension, exit: ExitStatus) -> tuple[str, Callable[[str], Outcome]]:
         reason = outcomes.launch_problem(exit)
-        if self.ending is None and self.initialising:
-            told = "PermissionDenied" if reason == "permission denied" else "UnknownError"
-            self._ledger.extension(name, extension, "LaunchError", told)
+        extension.unlaunched = True
+        extension.error_type = "PermissionDenied" if reason == "permission denied" else "UnknownError"
         return "Extension.LaunchError", lambda request_id: outcomes.extension_failed(
             request_id, "Extension.LaunchError", f"fork/exec /opt/extensions/{name}: {reason}")
 
@@ -436,11 +436,8 @@ class Environment:
         if before is extension.state:
             return  # the first one counts
         extension.failure = failure = "InitError" if isinstance(event, ExtensionInitErrorPosted) else "ExitError"
-        if self.ending is not None:
-            return
-        if self.initialising:
-            self._ledger.extension(event.participant, extension, failure, event.error_type)
-        if extension.external:
+        extension.error_type = event.error_type
+        if self.ending is not None or extension.external:
             return
         error_type = f"Extension.{failure}"
         if self.initialising:

@@ -19,7 +19,7 @@ from lambent.core.effects import (
     ReportStart,
 )
 from lambent.core.model import InitPhase, InitType, Invocation, Status, bill
-from lambent.core.states import EXTENSION_WORDS, Extension
+from lambent.core.states import Extension
 
 
 class Ledger:
@@ -65,12 +65,10 @@ class Ledger:
             self._unbilled_init_s = took_s
         self.effects.append(ReportInit(self._init_phase, round(took_s * 1000, 2), status, error_type))
 
-    def extension(self, name: str, extension: Extension, state: str = "", error_type: str = "") -> None:
-        """Once in each Init: when it is ready, or when Init fails."""
-        if not extension.told:
-            extension.told = True
-            words = state or EXTENSION_WORDS.get(extension.state, "")
-            self.effects.append(ReportExtension(name, words, extension.events, error_type))
+    def extensions(self, extensions: Mapping[str, Extension]) -> None:
+        """At the end of each Init, after the runtime's part (`logAgentsInitStatus` of AWS's published emulator)."""
+        for name, one in extensions.items():
+            self.effects.append(ReportExtension(name, one.words, one.events, one.error_type))
 
     # An invocation
 

@@ -103,17 +103,23 @@ class Extension:
     external: bool
     invoke: bool = False
     shutdown: bool = False
-    told: bool = False  #: how it came through Init has been reported
+    unlaunched: bool = False  #: there was nothing to execute
     failure: str = ""  #: `InitError` or `ExitError` once it has posted one
+    error_type: str = ""  #: what its record says beside its state: what it posted, or why it could not be executed
 
     @property
     def events(self) -> tuple[str, ...]:
         return ("INVOKE",) * self.invoke + ("SHUTDOWN",) * self.shutdown
 
 
-#: An extension's state in the words of `platform.extension`.
-EXTENSION_WORDS = {State.STARTED: "Started", State.REGISTERED: "Registered", State.READY: "Ready",
-                    State.BUSY: "Running"}  # fmt: skip
+    @property
+    def words(self) -> str:
+        """Its state as `platform.extension` has it. One that has crashed is shown where it stood."""
+        return "LaunchError" if self.unlaunched else _EXTENSION_WORDS[self.state]
+
+
+_EXTENSION_WORDS = {State.STARTED: "Started", State.REGISTERED: "Registered", State.READY: "Ready",
+                    State.FAILED: "InitError", State.EXITING: "ExitError"}  # fmt: skip
 
 
 class Stopping(Enum):
