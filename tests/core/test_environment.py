@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from playbook import Playbook, invocation, response
 
@@ -436,6 +438,41 @@ def test_exit_error_during_an_invocation_resets_and_answers_with_it() -> None:
     assert (book.report().status, book.report().error_type) == ("error", "Extension.ExitError")
     book.feed(ProcessesEnded(1.2))
     assert b"Extension.ExitError" in book.replies()[0].outcome.payload
+
+
+def test_of_several_who_fail_init_the_first_one_is_told_whoever_exits_first() -> None:
+    named = Outcome(OutcomeKind.FUNCTION_ERROR, b'{"errorType":"ValueError"}', error_type="Runtime.Unknown")
+    runtime, agent = InitErrorPosted(0.3, named), ExtensionInitErrorPosted(0.3, "agent", "Extension.NoKey")
+    for posted, error_type, payload in (
+        ((runtime, agent), "Runtime.Unknown", '{"errorType":"ValueError"}'),
+        ((agent, runtime), "Extension.InitError",
+         '{"errorType":"Extension.InitError","errorMessage":"RequestId: r1 Error: %s"}'),
+    ):
+        for who, exit, reason in ((RUNTIME, ExitStatus(code=1), "Runtime exited with error: exit status 1"),
+                                  ("agent", ExitStatus(code=3), "exit status 3")):  # fmt: skip
+            book = Playbook()
+            book.feed(Started(0.0, invocation()), SandboxCreated(0.1, ("agent",)))
+            book.feed(ProcessExited(0.2, ExitStatus(code=1), "agent"), ProcessesEnded(0.25))
+            book.feed(ExtensionRegistered(0.3, "agent", True, False), *copy.deepcopy(posted))
+            book.feed(ProcessExited(0.4, exit, who))
+            if book.machine.runtime is not State.ABSENT:
+                book.feed(ProcessExited(0.4, ExitStatus(signal=15)))
+            book.feed(ProcessesEnded(0.5))
+            assert (book.report().status, book.report().error_type) == ("error", error_type)
+            assert book.replies()[0].outcome.payload.decode() == (payload % reason if "%s" in payload else payload)
+
+
+def test_runtime_that_ends_after_an_extension_has_given_up_is_not_what_is_told() -> None:
+    book = with_extension()
+    book.feed(ExtensionExitErrorPosted(1.0, "agent", "Extension.Sad"), ProcessExited(1.1, ExitStatus(code=0)))
+    assert book.report().error_type == "Extension.ExitError"
+    book.feed(ProcessExited(1.2, ExitStatus(code=0), "agent"), ProcessesEnded(1.3))
+    assert book.replies()[0].outcome.payload == (
+        b'{"errorType":"Extension.ExitError","errorMessage":"RequestId: r1 Error: Runtime exited without providing a '
+        b'reason"}')  # fmt: skip
+    book.feed(InvocationAssigned(2.0, invocation("r2")), ExtensionRegistered(2.1, "agent", True, True))
+    book.feed(ProcessExited(2.2, ExitStatus(code=0)))
+    assert book.report().error_type == "Runtime.ExitError"  # that was another Init
 
 
 def test_extension_reports_an_init_error_before_its_first_next_only() -> None:

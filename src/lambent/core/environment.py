@@ -105,7 +105,9 @@ class Environment:
         self._epoch = 0
         self._armed = False  #: a deadline is set
         self._deadline = 0.0
-        self._init_error: Outcome | None = None  #: the first one counts
+        #: what a participant has posted that it does not survive, the first since Init began: the runtime's error or
+        #: the type of an extension's (`StoreFirstFatalError` of AWS's published emulator)
+        self._fatal: Outcome | str = ""
         self.ending: Ending | None = None  #: in RESET and SHUTDOWN
         self._ledger = Ledger(init_type)
         self._cpu_limited = False
@@ -153,18 +155,18 @@ class Environment:
         self.runtime = State.ABSENT
         self.extensions = {name: Extension(State.STARTED, True) for name in self.external}
         self._lost = {}
-        self._drop_init_error()
+        self._drop_fatal()
         self._ledger.init_begins(at, "invoke" if self.phase is Phase.INVOKE else "init")
         self._limit_cpu(False)
         for name in self.external:
             self._effects.append(Launch(name))
         self._launch_runtime_when_extensions_registered()
 
-    def _drop_init_error(self) -> None:
+    def _drop_fatal(self) -> None:
         """Nobody is answered with it any more; the journal keeps the event, and must not keep megabytes."""
-        error, self._init_error = self._init_error, None
+        error, self._fatal = self._fatal, ""
         owed = self._owed[1] if self._owed is not None else None
-        if error is not None and error is not self.outcome and error is not owed:
+        if isinstance(error, Outcome) and error is not self.outcome and error is not owed:
             error.payload = b""
 
     def _limit_cpu(self, limited: bool) -> None:
@@ -229,7 +231,10 @@ class Environment:
     def _init_error_posted(self, event: InitErrorPosted) -> None:
         # The runtime exits next, and that moves the phase.
         self.runtime = State.FAILED
-        self._init_error = event.outcome
+        if self._fatal:
+            event.outcome.payload = b""
+        else:
+            self._fatal = event.outcome
 
     def _fail_init(self, at: float, status: Status, error_type: str, outcome: Callable[[str], Outcome]) -> None:
         """Init did not succeed: during Init it is run again inside the invocation, during Invoke it is the answer."""
@@ -238,7 +243,7 @@ class Environment:
         self._ledger.extensions(self._lost | self.extensions)
         self._ledger.init_ends(at, status, error_type)
         if self.phase is Phase.INIT:
-            self._drop_init_error()
+            self._drop_fatal()
             self._clear_deadline()
             if self.init_type != "on-demand" and self.assigned is None:
                 self.retiring = self.retiring or "init failed"
@@ -249,12 +254,6 @@ class Environment:
             return
         assert self.assigned is not None
         self._fail_invoke(at, outcome(self.assigned.request_id), status, error_type)
-
-    def _init_outcome(self, exit: ExitStatus) -> Callable[[str], Outcome]:
-        error = self._init_error
-        if error is None:
-            return lambda request_id: outcomes.runtime_exited(request_id, exit)
-        return lambda _: error
 
     def _entrypoint_missing(self, event: EntrypointMissing) -> None:
         self._entrypoint_failed(event.at, f"Couldn't find valid bootstrap(s): [{' '.join(event.candidates)}]")
@@ -389,21 +388,32 @@ class Environment:
     # What goes wrong
 
     def _process_exited(self, event: ProcessExited) -> None:
-        at, exit = event.at, event.exit
+        exit = event.exit
         if event.participant == RUNTIME and exit.unlaunched and self.ending is None and self.initialising:
-            self._entrypoint_failed(at, exit.unlaunched)
+            self._entrypoint_failed(event.at, exit.unlaunched)
             return
         if event.participant == RUNTIME:
             self.runtime = State.ABSENT
-            error_type = "Runtime.OutOfMemory" if exit.oom else "Runtime.ExitError"
-            outcome = self._init_outcome(exit)
+            error_type, reason = outcomes.runtime_exit(exit)
         else:
-            error_type, outcome = self._extension_outcome(event)
+            error_type, reason = self._extension_lost(event.participant, exit)
         if self.ending is not None:
             self._continue_stop(self.ending)
-        elif self.initialising:
-            if event.participant == RUNTIME and self._init_error is not None:
-                error_type = self._init_error.error_type or error_type
+        else:
+            self._fail(event.at, error_type, reason)
+
+    def _fail(self, at: float, error_type: str, reason: str) -> None:
+        """A participant cannot go on. If one of them had said so before, that is what is told."""
+        fatal = self._fatal
+        if isinstance(fatal, Outcome):
+            error_type = fatal.error_type or error_type
+        elif fatal:
+            error_type = fatal
+
+        def outcome(request_id: str) -> Outcome:
+            return fatal if isinstance(fatal, Outcome) else outcomes.failed(request_id, error_type, reason)
+
+        if self.initialising:
             self._fail_init(at, "error", error_type, outcome)
         elif self.phase is Phase.INVOKE:
             assert self.assigned is not None
@@ -411,23 +421,17 @@ class Environment:
         elif self.phase is Phase.IDLE:
             self._stop(at, "failure", Phase.RESET)
 
-    def _extension_outcome(self, event: ProcessExited) -> tuple[str, Callable[[str], Outcome]]:
-        """What it means that an extension's process ended: its error type and the caller's answer."""
-        name, exit = event.participant, event.exit
+    def _extension_lost(self, name: str, exit: ExitStatus) -> tuple[str, str]:
+        """Its process has ended: error type and reason."""
         extension = self.extensions.pop(name, None)
         if extension is not None and self.initialising:
             self._lost[name] = extension
         if extension is not None and extension.state is State.STARTED and exit.code in NOT_LAUNCHED:
-            return self._unlaunched(name, extension, exit)
-        error_type = f"Extension.{(extension.failure if extension is not None else '') or 'Crash'}"
-        return error_type, lambda request_id: outcomes.extension_exited(request_id, error_type, exit)
-
-    def _unlaunched(self, name: str, extension: Extension, exit: ExitStatus) -> tuple[str, Callable[[str], Outcome]]:
-        reason = outcomes.launch_problem(exit)
-        extension.unlaunched = True
-        extension.error_type = "PermissionDenied" if reason == "permission denied" else "UnknownError"
-        return "Extension.LaunchError", lambda request_id: outcomes.extension_failed(
-            request_id, "Extension.LaunchError", f"fork/exec /opt/extensions/{name}: {reason}")
+            reason = outcomes.launch_problem(exit)
+            extension.unlaunched = True
+            extension.error_type = "PermissionDenied" if reason == "permission denied" else "UnknownError"
+            return "Extension.LaunchError", f"fork/exec /opt/extensions/{name}: {reason}"
+        return outcomes.extension_exit(exit)
 
     def _extension_failed(self, event: ExtensionInitErrorPosted | ExtensionExitErrorPosted) -> None:
         """An external extension exits next, and that moves the phase; an internal one cannot, so it fails at once."""
@@ -435,20 +439,13 @@ class Environment:
         before, extension.state = extension.state, EXTENSION_TABLE[extension.state, type(event)]
         if before is extension.state:
             return  # the first one counts
-        extension.failure = failure = "InitError" if isinstance(event, ExtensionInitErrorPosted) else "ExitError"
         extension.error_type = event.error_type
-        if self.ending is not None or extension.external:
+        if self.ending is not None:
             return
-        error_type = f"Extension.{failure}"
-        if self.initialising:
-            self._fail_init(event.at, "error", error_type,
-                            lambda request_id: outcomes.extension_failed(request_id, error_type, event.error_type))
-        elif self.phase is Phase.INVOKE:
-            assert self.assigned is not None
-            outcome = outcomes.extension_failed(self.assigned.request_id, error_type, event.error_type)
-            self._fail_invoke(event.at, outcome, "error", error_type)
-        elif self.phase is Phase.IDLE:
-            self._stop(event.at, "failure", Phase.RESET)
+        error_type = "Extension.InitError" if isinstance(event, ExtensionInitErrorPosted) else "Extension.ExitError"
+        self._fatal = self._fatal or error_type
+        if not extension.external:
+            self._fail(event.at, error_type, event.error_type)
 
     def _deadline_passed(self, event: DeadlinePassed) -> None:
         if event.epoch != self._epoch or not self._armed:
@@ -479,7 +476,8 @@ class Environment:
         elif event.failure == outcomes.INVALID_ENTRYPOINT:
             self._entrypoint_missing(EntrypointMissing(event.at, chaos.BOOTSTRAPS))
         else:
-            exit, self._init_error = chaos.init_failure(event.failure)
+            exit, error = chaos.init_failure(event.failure)
+            self._fatal = self._fatal or error or ""
             self._process_exited(ProcessExited(event.at, exit))
 
     def _crash_provoked(self, event: CrashProvoked) -> None:

@@ -21,23 +21,21 @@ def timed_out(request_id: str, timeout_s: float) -> Outcome:
     return _error("Sandbox.Timedout", f"RequestId: {request_id} Error: Task timed out after {timeout_s:.2f} seconds")
 
 
-def runtime_exited(request_id: str, exit: ExitStatus) -> Outcome:
-    """The runtime's process ended before it answered."""
-    how = exit.describe()
-    if exit.oom:
-        return _error("Runtime.OutOfMemory", f"RequestId: {request_id} Error: Runtime exited with error: {how}")
-    reason = f"with error: {how}" if how else "without providing a reason"
-    return _error("Runtime.ExitError", f"RequestId: {request_id} Error: Runtime exited {reason}")
-
-
-def extension_exited(request_id: str, error_type: str, exit: ExitStatus) -> Outcome:
-    """An extension ended although it should live as long as the environment, with or without a word before."""
-    return extension_failed(request_id, error_type, exit.describe() or "exit code 0")
-
-
-def extension_failed(request_id: str, error_type: str, reason: str) -> Outcome:
-    """An extension cannot go on, or could not be launched; `reason` is what is known of the cause."""
+def failed(request_id: str, error_type: str, reason: str) -> Outcome:
+    """The runtime or an extension cannot go on; `reason` is what is known of the cause."""
     return _error(error_type, f"RequestId: {request_id} Error: {reason}")
+
+
+def runtime_exit(exit: ExitStatus) -> tuple[str, str]:
+    """Error type and reason of a runtime's process that ended."""
+    how = exit.describe()
+    reason = f"Runtime exited with error: {how}" if how else "Runtime exited without providing a reason"
+    return (OUT_OF_MEMORY if exit.oom else EXIT_ERROR), reason
+
+
+def extension_exit(exit: ExitStatus) -> tuple[str, str]:
+    """The same of an extension's, which should live as long as the environment."""
+    return "Extension.Crash", exit.describe() or "exit code 0"
 
 
 def launch_problem(exit: ExitStatus) -> str:

@@ -104,7 +104,6 @@ class Extension:
     invoke: bool = False
     shutdown: bool = False
     unlaunched: bool = False  #: there was nothing to execute
-    failure: str = ""  #: `InitError` or `ExitError` once it has posted one
     error_type: str = ""  #: what its record says beside its state: what it posted, or why it could not be executed
 
     @property
