@@ -9,6 +9,7 @@ from playbook import Playbook, invocation, response
 
 from lambent.core.effects import (
     DeliverShutdown,
+    KillProcess,
     ReportExtension,
     ReportInit,
     ReportInitRuntimeDone,
@@ -332,6 +333,22 @@ def test_runtime_that_outlives_its_share_is_killed_before_the_extension_is_told(
     assert isinstance(book.last[1], SignalRuntime) and book.last[1].kill
     assert book.feed(ProcessExited(5.61, ExitStatus(signal=9))) == []
     assert book.feed(DeadlinePassed(7.0, deadline(book).epoch)) == ["Terminate"]
+
+
+def test_extension_that_did_not_ask_for_shutdown_is_killed_when_the_others_are_told() -> None:
+    book = Playbook()
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1, ("deaf", "agent")))
+    for name in ("deaf", "agent"):
+        book.feed(ExtensionRegistered(0.2, name, True, name == "agent"), NextRequested(0.3, name))
+    book.feed(NextRequested(0.5), ResponsePosted(1.0, "r1", response()), NextRequested(1.1))
+    for name in ("deaf", "agent"):
+        book.feed(NextRequested(1.2, name))
+    book.feed(RetireRequested(5.0, "idle"))
+    assert book.feed(ProcessExited(5.1, ExitStatus(signal=15))) == ["SetDeadline", "KillProcess", "DeliverShutdown"]
+    killed = book.last[1]
+    assert isinstance(killed, KillProcess) and killed.participant == "deaf"
+    assert book.feed(ProcessExited(5.2, ExitStatus(signal=9), "deaf")) == []
+    assert book.feed(ProcessExited(5.3, ExitStatus(code=0), "agent")) == ["ClearDeadline", "Terminate"]
 
 
 def test_busy_extension_gets_its_shutdown_event_when_it_asks_for_more() -> None:

@@ -133,6 +133,27 @@ while True:
         break
     time.sleep(float(os.environ["SLOW_S"]))
 """
+DEAF = TOPS + """
+import threading, time
+
+def live():
+    while True:
+        print("deaf lives", flush=True)
+        time.sleep(0.02)
+
+me = identity(register("deaf", ["INVOKE"]))
+threading.Thread(target=live, daemon=True).start()
+while True:
+    talk("GET", "/2020-01-01/extension/event/next", me)
+"""
+LINGERS = TOPS + """
+import time
+me = identity(register("lingers", ["SHUTDOWN"]))
+talk("GET", "/2020-01-01/extension/event/next", me)
+print("lingers is told", flush=True)
+time.sleep(0.4)
+print("lingers goes", flush=True)
+"""
 FAILING = TOPS + """
 me = identity(register("failing", ["INVOKE"]))
 how = os.environ["HOW"]
@@ -221,6 +242,14 @@ def test_extension_without_shutdown_is_killed_without_a_word(server: Server) -> 
     end(server, call)
     steps = str(server.story(call.environment)["steps"])
     assert "SignalRuntime" in steps and "DeliverShutdown" not in steps
+
+
+def test_extension_without_shutdown_does_not_outlive_the_telling_of_others(server: Server) -> None:
+    arn = layer(server, "deaf", {"extensions/deaf": DEAF, "extensions/lingers": LINGERS})
+    server.deploy(Function("deaf", PLAIN, more={"Layers": [arn]}))
+    log = end(server, server.invoke("deaf"))
+    between = log[log.index("lingers is told") : log.index("lingers goes")]
+    assert log.count("deaf lives") > 0 and between.count("deaf lives") <= 3  # twenty, if it lived as long
 
 
 # Extensions that are slow or fail

@@ -96,7 +96,7 @@ class SignalRuntime:
 
 @dataclass(slots=True, eq=False)
 class KillProcess:
-    """SIGKILL to one participant, as somebody asked; its end comes back as ProcessExited."""
+    """SIGKILL to one participant, as somebody asked or in a shutdown; its end comes back as ProcessExited."""
 
     participant: str
 

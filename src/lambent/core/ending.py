@@ -1,7 +1,8 @@
 """How the processes of an environment are ended, by a reset as by a shutdown: the steps, and AWS's time for each.
 
 Without extensions they are killed at once. Otherwise the runtime is asked to end and has its share of the time; then
-external extensions that want to know are told, and have the rest; then everything is killed. Facts: fact sheet 1.7.
+external extensions that want to know are told and have the rest, while the others are killed; then everything is
+killed. Facts: fact sheet 1.7.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lambent import limits
-from lambent.core.effects import DeliverShutdown, Effect, SignalRuntime, Terminate
+from lambent.core.effects import DeliverShutdown, Effect, KillProcess, SignalRuntime, Terminate
 from lambent.core.states import Extension, State, Stopping
 
 _FAILED = (State.FAILED, State.EXITING)
@@ -56,6 +57,7 @@ class Ending:
         self.stage = Stopping.EXTENSIONS
         self.deadline = self._last
         effects: list[Effect] = [] if runtime is State.ABSENT else [SignalRuntime(kill=True)]
+        effects += [KillProcess(name) for name, one in extensions.items() if one.external and not one.shutdown]
         for name in told:
             extensions[name].state = State.BUSY
             effects.append(DeliverShutdown(name, self._reason, self._last))
