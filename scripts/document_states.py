@@ -192,7 +192,6 @@ ROWS = (
 
 #: Calls that are refused and change nothing: situation, the call, the HTTP status. Each is made over every way.
 REFUSALS: tuple[tuple[str, Event, int], ...] = (
-    ("Next while an invocation is being worked on", NextRequested(0), 403),
     ("a response for another request", ResponsePosted(0, "r9", _OK), 400),
     ("an error for another request", ErrorPosted(0, "r9", _RAISED), 400),
     ("an init error after Next", InitErrorPosted(0, _NAMED), 403),
@@ -322,7 +321,8 @@ def page() -> str:
     refused = "".join(f"| {name} | {status} `{error_type(call)}` |\n" for name, call, status in REFUSALS)
     return (_HEAD + rows + "\nNotes:\n\n" + noted + "\nCalls of the Runtime API that come at the wrong moment are "
             "refused, and nothing changes.\n`test_refusal` in the same file makes them over every way:\n\n"
-            "| call | the runtime is told |\n| --- | --- |\n" + refused)
+            "| call | the runtime is told |\n| --- | --- |\n" + refused
+            + "\nNext is not among them: a runtime that asks while it works on an invocation is handed it again.\n")
 
 
 def main(arguments: list[str]) -> int:

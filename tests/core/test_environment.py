@@ -8,6 +8,7 @@ import pytest
 from playbook import Playbook, invocation, response
 
 from lambent.core.effects import (
+    Deliver,
     DeliverShutdown,
     KillProcess,
     ReportExtension,
@@ -92,6 +93,16 @@ def test_caller_who_wants_the_log_is_answered_after_the_report() -> None:
     assert book.feed(ResponsePosted(1.5, "r1", response())) == []
     assert book.feed(NextRequested(1.6)) == [
         "ReportRuntimeDone", "ClearDeadline", "ReportEnd", "Reply", "Freeze", "Announce"]  # fmt: skip
+
+
+def test_runtime_that_asks_while_it_works_is_handed_the_same_invocation_by_the_same_deadline() -> None:
+    book = cold()
+    assert book.feed(NextRequested(1.2)) == ["Deliver"]
+    again = book.last[0]
+    assert isinstance(again, Deliver)
+    assert (again.invocation.request_id, again.deadline, again.participant) == ("r1", 4.0, RUNTIME)
+    assert book.feed(ResponsePosted(1.5, "r1", response())) == ["Reply"]
+    assert "Freeze" in book.feed(NextRequested(1.6))
 
 
 def test_handler_error_is_a_result_and_resets_nothing() -> None:

@@ -251,7 +251,6 @@ def no_order(events: list[str]) -> tuple[list[str], int]:
 
 
 CALLS = {
-    "Next while an invocation is being worked on": ("GET", "invocation/next"),
     "a response for another request": ("POST", "invocation/r9/response"),
     "an error for another request": ("POST", "invocation/r9/error"),
     "an init error after Next": ("POST", "init/error"),
@@ -269,5 +268,8 @@ def test_refusal(server: Server, programs: Programs, way: str) -> None:
         seen = server.invoke(f"refused-{way}", event)
         assert seen.error is None, (situation, seen)
         assert seen.payload == [status, STATES["error_type"](call)], situation
+    event = {"do": "call", "method": "GET", "path": "invocation/next", "body": None}
+    seen = server.invoke(f"refused-{way}", event)
+    assert seen.payload == [200, None], seen  # the event itself
     last = server.invoke(f"refused-{way}", {"do": "tell"})
     assert last.payload == first.payload and last.environment == first.environment

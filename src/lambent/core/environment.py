@@ -187,6 +187,10 @@ class Environment:
         self._launch_runtime_when_extensions_registered()
 
     def _next_requested(self, event: NextRequested) -> None:
+        if event.participant == RUNTIME and self.runtime is State.BUSY:
+            assert self.assigned is not None
+            self._effects.append(Deliver(self.assigned, self._deadline))
+            return
         if event.participant == RUNTIME:
             self.runtime = RUNTIME_TABLE[self.runtime, NextRequested]
             if self.ending is None:

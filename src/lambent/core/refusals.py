@@ -39,7 +39,9 @@ def refusal(machine: Environment, event: Event) -> str | None:
     if isinstance(event, (NextRequested, InitErrorPosted, ExtensionInitErrorPosted, ExtensionExitErrorPosted)):
         participant = getattr(event, "participant", RUNTIME)
         if participant == RUNTIME:
-            return None if (machine.runtime, kind) in RUNTIME_TABLE else "InvalidStateTransition"
+            known = (machine.runtime, kind) in RUNTIME_TABLE
+            over = machine.runtime is State.BUSY and machine.ending is not None
+            return None if known and not over else "InvalidStateTransition"
         extension = machine.extensions.get(participant)
         known = extension is not None and (extension.state, kind) in EXTENSION_TABLE
         return None if known else "Extension.InvalidExtensionState"

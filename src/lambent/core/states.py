@@ -58,6 +58,7 @@ RUNTIME_TABLE: dict[tuple[State, type], State] = {
     (State.STARTED, NextRequested): State.READY,
     (State.STARTED, InitErrorPosted): State.FAILED,
     (State.READY, NextRequested): State.READY,  # asking again is allowed; it blocks again
+    (State.BUSY, NextRequested): State.BUSY,  # it is handed the same once more (core/states.go of AWS's emulator)
     (State.BUSY, ResponsePosted): State.RESPONDED,
     (State.BUSY, ErrorPosted): State.RESPONDED,
     (State.BUSY, ResponseStarted): State.RESPONDING,

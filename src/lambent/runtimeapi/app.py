@@ -20,6 +20,7 @@ from lambent.core.events import (
     ResponseStarted,
 )
 from lambent.core.model import Invocation, Outcome, OutcomeKind
+from lambent.core.states import State
 from lambent.http1 import Request, Streamed
 from lambent.http1_parse import BodySink
 from lambent.runtimeapi import extensions, metadata, telemetry
@@ -152,7 +153,7 @@ class RuntimeApi:
             return
         request.drop_body()
         self._pending[participant] = request
-        if participant == RUNTIME:
+        if participant == RUNTIME and lifecycle.runtime_state() is not State.BUSY:
             self._lane = None
         lifecycle.feed(event)
 
@@ -221,7 +222,7 @@ class RuntimeApi:
     def _deliver(self, invocation: Invocation, deadline_ms: int) -> None:
         """Hand it to the runtime, in whichever way it asked."""
         self.stream = None
-        if self._lane is not None:
+        if self._lane is not None and RUNTIME not in self._pending:
             if self._lane.closed:  # it gets it when it asks again, over HTTP
                 self._lane = None
                 self._early[RUNTIME] = render_next(invocation, deadline_ms)
