@@ -95,8 +95,10 @@ NODE_CASES = (
          "error"),
     # Init
     Case("js-import", "require('absent-from-here')", "Runtime.ImportModuleError",
-         "Error: Cannot find module 'absent-from-here'\nRequire stack:*", "error"),
-    Case("js-no-module", "x = 1", "Runtime.ImportModuleError", "Error: Cannot find module 'other'\nRequire stack:*",
+         "Error: Cannot find module 'absent-from-here'\nRequire stack:\n- /var/task/app.js\n- /var/runtime/index.mjs",
+         "error"),
+    Case("js-no-module", "x = 1", "Runtime.ImportModuleError",
+         "Error: Cannot find module 'other'\nRequire stack:\n- /var/runtime/index.mjs",
          "error", handler="other.handler"),
     Case("js-no-handler", "exports.x = 1", "Runtime.HandlerNotFound", "app.handler is undefined or not exported",
          "error"),

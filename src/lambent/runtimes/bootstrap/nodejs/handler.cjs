@@ -2,11 +2,14 @@
 // From a handler string to a function: AWS's rules for CommonJS and ES modules (fact sheet 17.2).
 
 const fs = require("node:fs");
+const { createRequire } = require("node:module");
 const path = require("node:path");
 const { pathToFileURL } = require("node:url");
 const { runtimeError } = require("./errors.cjs");
 const { streams } = require("./streaming.cjs");
 
+// What requires the function's module has this name on AWS; it stands in the message for a module that is missing.
+const requireHandler = createRequire(path.join(__dirname, "index.mjs"));
 const MAJOR = Number(process.versions.node.split(".")[0]);
 const CALLBACKS_REMOVED =
   "ERROR: AWS Lambda has removed support for callback-based function handlers starting with Node.js 24. You need to " +
@@ -53,11 +56,12 @@ async function loadModule(root, folder, name) {
   const stem = path.resolve(root, folder, name);
   try {
     // Up to 22 whatever has the name is required, a folder too, which then hides an ES module beside it.
-    if (MAJOR >= 24 ? isFile(stem) : fs.existsSync(stem)) return require(stem);
-    if (isFile(stem + ".js")) return (await isModule(stem + ".js")) ? await importFile(stem + ".js") : require(stem + ".js");
+    if (MAJOR >= 24 ? isFile(stem) : fs.existsSync(stem)) return requireHandler(stem);
+    const file = stem + ".js";
+    if (isFile(file)) return (await isModule(file)) ? await importFile(file) : requireHandler(file);
     if (isFile(stem + ".mjs")) return await importFile(stem + ".mjs");
-    if (isFile(stem + ".cjs")) return require(stem + ".cjs");
-    return require(require.resolve(name, { paths: [root, path.resolve(root, folder)] }));
+    if (isFile(stem + ".cjs")) return requireHandler(stem + ".cjs");
+    return requireHandler(requireHandler.resolve(name, { paths: [root, path.resolve(root, folder)] }));
   } catch (error) {
     if (error instanceof SyntaxError) {
       const failure = runtimeError("UserCodeSyntaxError", String(error));
