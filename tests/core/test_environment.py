@@ -213,12 +213,15 @@ def test_init_over_ten_seconds_is_repeated_under_the_functions_timeout() -> None
     assert book.report().bill.duration_ms == 12300.0
 
 
-def test_missing_bootstrap_is_said_for_both_inits_and_answered() -> None:
+def test_missing_bootstrap_is_said_once_for_the_invocation_and_answered() -> None:
     book = Playbook()
     book.feed(Started(0.0, invocation()), SandboxCreated(0.1))
     missing = EntrypointMissing(0.2, ("/var/task/bootstrap", "/opt/bootstrap"))
-    assert book.feed(missing)[0] == "ReportEntrypoint"
-    book.feed(ProcessesEnded(0.3), missing, ProcessesEnded(0.4))
+    assert "ReportEntrypoint" not in book.feed(missing)
+    book.feed(ProcessesEnded(0.3))
+    assert book.feed(missing) == ["ReportInitRuntimeDone", "ReportInit", "ReportStart", "ReportEntrypoint",
+                                  "ReportRuntimeDone", "ClearDeadline", "ReportEnd", "Terminate"]  # fmt: skip
+    book.feed(ProcessesEnded(0.4))
     answer = book.replies()[0].outcome.payload
     assert b"Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]" in answer
 

@@ -156,7 +156,9 @@ def test_a_bootstrap_that_cannot_be_executed(server: Server, name: str, bootstra
     message = f"RequestId: {call.request_id} Error: fork/exec /var/task/bootstrap: {reason}"
     assert (call.error, call.payload) == (
         "Unhandled", {"errorType": "Runtime.InvalidEntrypoint", "errorMessage": message})  # fmt: skip
-    assert f"{message}\nRuntime.InvalidEntrypoint\n" in server.stream(call)
+    started = f"START RequestId: {call.request_id} Version: $LATEST\n"
+    assert f"{started}{message}\nRuntime.InvalidEntrypoint\nEND " in server.stream(call)
+    assert server.stream(call).count(message) == 1
 
 
 def test_a_bootstrap_that_ends_like_one_that_cannot_be_executed(server: Server) -> None:
@@ -171,8 +173,11 @@ def test_a_custom_runtime_without_a_bootstrap(server: Server) -> None:
     words = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"
     assert call.payload == {"errorType": "Runtime.InvalidEntrypoint",
                             "errorMessage": f"RequestId: {call.request_id} Error: {words}"}  # fmt: skip
-    assert f"RequestId: {call.request_id} Error: {words}\nRuntime.InvalidEntrypoint\n" in server.stream(call)
-    assert call.log.endswith("\tStatus: error\tError Type: Runtime.InvalidEntrypoint\n")
+    status = "Status: error\tError Type: Runtime.InvalidEntrypoint\n"
+    expect(server.stream(call), INIT_START.format("provided:al2023")
+           + f"INIT_REPORT Init Duration: <ms>\tPhase: init\t{status}"
+           + f"INIT_REPORT Init Duration: <ms>\tPhase: invoke\t{status}"
+           + START + f"RequestId: <id> Error: {words}\nRuntime.InvalidEntrypoint\n" + END + REPORT + status, call)
 
 
 def test_node_prefixes_what_the_console_prints(server: Server) -> None:

@@ -240,7 +240,8 @@ class Environment:
         else:
             self._fatal = event.outcome
 
-    def _fail_init(self, at: float, status: Status, error_type: str, outcome: Callable[[str], Outcome]) -> None:
+    def _fail_init(self, at: float, status: Status, error_type: str, outcome: Callable[[str], Outcome],
+                   entrypoint: str = "") -> None:
         """Init did not succeed: during Init it is run again inside the invocation, during Invoke it is the answer."""
         self.initialising = False
         self._ledger.init_runtime_done(status, error_type)
@@ -257,17 +258,15 @@ class Environment:
             self._stop(at, "timeout" if status == "timeout" else "failure", Phase.RESET)
             return
         assert self.assigned is not None
-        self._fail_invoke(at, outcome(self.assigned.request_id), status, error_type)
+        self._fail_invoke(at, outcome(self.assigned.request_id), status, error_type, entrypoint)
 
     def _entrypoint_missing(self, event: EntrypointMissing) -> None:
         self._entrypoint_failed(event.at, f"Couldn't find valid bootstrap(s): [{' '.join(event.candidates)}]")
 
     def _entrypoint_failed(self, at: float, cause: str) -> None:
-        request_id = self.assigned.request_id if self.assigned is not None else ""
-        self._effects.append(ReportEntrypoint(request_id, cause))
         self.runtime = State.ABSENT
         self._fail_init(at, "error", outcomes.INVALID_ENTRYPOINT,
-                        lambda request_id: outcomes.invalid_entrypoint(request_id, cause))
+                        lambda request_id: outcomes.invalid_entrypoint(request_id, cause), cause)
 
     # Invoke
 
@@ -353,14 +352,18 @@ class Environment:
         self.assigned = None
         self._rest(at)
 
-    def _fail_invoke(self, at: float, outcome: Outcome, status: Status, error_type: str) -> None:
+    def _fail_invoke(self, at: float, outcome: Outcome, status: Status, error_type: str, entrypoint: str = "") -> None:
         """The invocation cannot go on in these processes: reset, then answer.
 
         In this order, because a caller who tries again at once is to find the same environment, with its /tmp.
+        `entrypoint`: what is wrong with the bootstrap; published logs of AWS tell it once, between START and END.
         """
+        assert self.assigned is not None
         ledger = self._ledger
         ledger.result = (status, error_type)
         ledger.starts()
+        if entrypoint:
+            self._effects.append(ReportEntrypoint(self.assigned.request_id, entrypoint))
         # A timeout is told to take exactly that long, however late it is noticed.
         duration_s = self.timeout_s if status == "timeout" else at - ledger.began_at
         ledger.runtime_done(ledger.began_at + duration_s)
@@ -369,7 +372,6 @@ class Environment:
             self.outcome = outcome
         ledger.ends(duration_s, self.extensions)
         if not self.replied:
-            assert self.assigned is not None
             self._owed = (self.assigned, self.outcome)
         self.assigned = None
         self._stop(at, "timeout" if status == "timeout" else "failure", Phase.RESET)
