@@ -188,7 +188,7 @@ def test_python_runs_on_an_interpreter_of_the_host(server: Server, runtime: str)
     assert path[:3] == ["/var/task", f"/opt/python/lib/{line}/site-packages", "/opt/python"]
     assert path[-1] == "/var/runtime" or "/var/runtime" in path[3:]
     assert all(entry.startswith(("/var/task", "/opt/python", "/var/lang/lib", "/var/runtime")) for entry in path)
-    assert f"INIT_START Runtime Version: python:{seen['version']}.v" in call.log
+    assert f"INIT_START Runtime Version: python:{seen['version']}.v" in server.stream(call)
 
 
 @pytest.mark.parametrize("runtime", PYTHONS)
@@ -253,7 +253,7 @@ def test_a_runtime_in_shell(server: Server) -> None:
     assert first.environment == second.environment
     assert "the shell is ready\n" in first.log
     assert 'event: {"n": 1}\n' in first.log
-    assert "INIT_START Runtime Version: provided:al2023.v" in first.log
+    assert "INIT_START Runtime Version: provided:al2023.v" in server.stream(first)
 
 
 def test_a_custom_runtime_gets_the_plain_protocol(server: Server) -> None:

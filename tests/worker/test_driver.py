@@ -149,7 +149,7 @@ async def test_caller_who_wants_the_log_gets_what_was_printed_before_end_and_rep
         made.start(invocation(tail=True))
         await made.reply()
         tail = made.host.replies[0][3].log_tail.decode()
-        assert [line.split()[0] for line in tail.splitlines()] == ["INIT_START", "START", "hello", "END", "REPORT"]
+        assert [line.split()[0] for line in tail.splitlines()] == ["START", "hello", "END", "REPORT"]
 
 
 # What the guest does wrong

@@ -115,15 +115,19 @@ class Chronicle:
             self.telemetry.emit(record.envelope(wall_s))
 
     def init_started(self, phase: InitPhase) -> None:
-        """An Init begins (the text shows the first one only). The first one's output is part of the first tail."""
+        """An Init begins (the text shows the first one only).
+
+        What the first one prints is part of the first tail, which AWS lets begin after INIT_START (published outputs of
+        its console's test button).
+        """
         self.telemetry.begin()
-        if phase == "init":
-            self._tailing = True
         function = self._function
         runtime = self._parts.runtimes.get(function.runtime)
         self._record(records.InitStart(self._init_type, phase, runtime.version_label, function.name, function.version,
                                        self.log_stream, function.memory_mib,
                                        runtime_version_arn(function.region, function.runtime)))
+        if phase == "init":
+            self._tailing = True
 
     def init_ended(self, report: do.ReportInit) -> None:
         self._drain()
