@@ -417,6 +417,16 @@ exports.handler = async () => [v8.getHeapStatistics().heap_size_limit / 2 ** 20,
         assert (await running.invoke()).json[0] >= 500
 
 
+async def test_from_24_on_the_context_has_the_trace_and_no_callbacks(
+    node_without_callbacks: PreparedRuntime, task: Task
+) -> None:
+    code = task({"app.js": "exports.handler = async (event, context) => [context.xRayTraceId, Object.keys(context)];"})
+    async with guest(node_without_callbacks, code) as running:
+        trace, names = (await running.invoke(None, {"Lambda-Runtime-Trace-Id": "Root=1-2"})).json
+    assert trace == "Root=1-2"
+    assert not {"done", "succeed", "fail", "callbackWaitsForEmptyEventLoop"} & set(names)
+
+
 @pytest.mark.parametrize("source", ["(event, context, callback) => callback(null, 1)", "() => 'plain'"])
 async def test_from_24_on_callbacks_are_refused_and_plain_returns_count(
     node_without_callbacks: PreparedRuntime, task: Task, source: str

@@ -107,7 +107,7 @@ class Invocation {
     const environ = process.env;
     const headers = this.headers;
     const deadline = Number(headers["lambda-runtime-deadline-ms"]);
-    const context = MAJOR >= 24 ? {} : {
+    const context = MAJOR >= 24 ? { xRayTraceId: headers["lambda-runtime-trace-id"] } : {
       get callbackWaitsForEmptyEventLoop() {
         return invocation.#waits;
       },
