@@ -250,9 +250,9 @@ async def test_init_error_always_has_a_type_in_logs(world: World, header: str | 
 
 async def test_response_to_another_request_is_400_and_changes_nothing(world: World) -> None:
     await world.work()
-    answer = await world.respond(request_id="r0")
-    assert error(answer) == (400, "InvalidRequestID")
-    assert json.loads(answer[2])["errorMessage"] == "Invalid request ID"
+    status, headers, body = await world.respond(request_id="r0")
+    assert (status, headers["content-type"]) == (400, "application/json")
+    assert body == b'{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}\n'
     assert (await world.respond())[0] == 202
 
 
@@ -456,7 +456,7 @@ async def test_next_may_be_asked_again_and_the_later_call_is_answered(world: Wor
 async def test_internal_extension_registers_until_the_runtime_asks_for_work(world: World) -> None:
     status, headers, body = await world.register("inner", "INVOKE")
     assert status == 200 and len(headers["lambda-extension-identifier"]) == 36
-    assert json.loads(body) == {"functionName": "f", "functionVersion": "7", "handler": "app.handler"}
+    assert body == b'{"functionName":"f","functionVersion":"7","handler":"app.handler"}\n'
     assert error(await world.register("inner")) == (403, "Extension.InvalidExtensionState")
     waiting = await world.begin("GET", "/2018-06-01/runtime/invocation/next")
     await until_asked(world)

@@ -31,7 +31,12 @@ def refuse(request: Request, status: int, error_type: str, message: str) -> None
     if not error_type:
         request.respond(status, message.encode(), content_type="text/plain")
         return
-    request.respond(status, msgspec.json.encode({"errorMessage": message, "errorType": error_type}))
+    request.respond(status, line({"errorMessage": message, "errorType": error_type}))
+
+
+def line(body: dict[str, str]) -> bytes:
+    """JSON as these APIs end it: with a line break, as Go's encoder does."""
+    return msgspec.json.encode(body) + b"\n"
 
 
 def refuse_unknown(request: Request) -> None:

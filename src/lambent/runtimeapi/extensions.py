@@ -16,7 +16,7 @@ from lambent.core.events import RUNTIME, ExtensionExitErrorPosted, ExtensionInit
 from lambent.core.subscription import Api
 from lambent.http1 import Request
 from lambent.runtimeapi import telemetry
-from lambent.runtimeapi.answers import ACCEPTED, NOT_ALLOWED, STATE_WORDS, printable, refuse, refuse_unknown
+from lambent.runtimeapi.answers import ACCEPTED, NOT_ALLOWED, STATE_WORDS, line, printable, refuse, refuse_unknown
 from lambent.runtimeapi.lifecycle import Lifecycle
 
 PREFIX = "/2020-01-01/extension/"
@@ -136,7 +136,7 @@ class ExtensionsApi:
         features = request.headers.get("lambda-extension-accept-feature", "").split(",")
         if "accountId" in (feature.strip() for feature in features):
             body["accountId"] = function.account
-        request.respond(200, msgspec.json.encode(body), (("Lambda-Extension-Identifier", identifier),))
+        request.respond(200, line(body), (("Lambda-Extension-Identifier", identifier),))
 
 
 class _Registration(msgspec.Struct):
