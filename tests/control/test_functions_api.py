@@ -361,12 +361,12 @@ async def test_deletions_that_are_refused(tmp_path: Path) -> None:
             assert refused(client.delete_function, FunctionName="f", Qualifier="$LATEST") == (
                 "InvalidParameterValueException", 400,
                 "$LATEST version cannot be deleted without deleting the function.")  # fmt: skip
-            assert refused(client.delete_function, FunctionName="f", Qualifier="3")[2].endswith(":f:3")
             assert refused(client.delete_function, FunctionName="f", Qualifier="prod") == (
                 "InvalidParameterValueException", 400, "Deletion of aliases is not currently supported.")  # fmt: skip
             client.delete_function(FunctionName="f")
-            gone = refused(client.delete_function, FunctionName="f")
-            assert gone == ("ResourceNotFoundException", 404, f"Function not found: {ARN}f")
+            gone = ("ResourceNotFoundException", 404, f"Function not found: {ARN}f")
+            assert refused(client.delete_function, FunctionName="f") == gone
+            assert refused(client.delete_function, FunctionName="f", Qualifier="3") == gone
 
         await plane.drive(script)
 

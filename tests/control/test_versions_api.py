@@ -216,7 +216,8 @@ async def test_numbers_are_never_used_again_and_survive_a_restart(tmp_path: Path
             assert deleted["ResponseMetadata"]["HTTPStatusCode"] == 204
             gone = ("ResourceNotFoundException", 404, f"Function not found: {ARN}f:1")
             assert refused(client.get_function, FunctionName="f", Qualifier="1") == gone
-            assert refused(client.delete_function, FunctionName="f", Qualifier="1") == gone
+            again = client.delete_function(FunctionName="f", Qualifier="1")
+            assert again["ResponseMetadata"]["HTTPStatusCode"] == 204
 
         await plane.drive(script)
         told: list[tuple[str, str, bool]] = []

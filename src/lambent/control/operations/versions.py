@@ -16,7 +16,7 @@ from lambent.control.context import Answer, Context, Params, not_served, operati
 from lambent.control.pages import page
 from lambent.control.publication import check_settled, published
 from lambent.control.targets import Target, find_function
-from lambent.errors import conflict, invalid_parameter, not_found
+from lambent.errors import conflict, invalid_parameter
 from lambent.names import LATEST, FunctionName
 from lambent.store.functions import Function, Version
 from lambent.store.writer import Change, together
@@ -78,14 +78,14 @@ def order(number: str) -> str:
 
 
 async def delete_version(context: Context, named: FunctionName, number: str) -> None:
-    """Delete one version that no alias leads to. Raises ApiError."""
+    """Delete one version that no alias leads to. One that is not there is deleted already (recorded). ApiError."""
     if not number.isdecimal():
         raise invalid_parameter("Deletion of aliases is not currently supported.")
 
     def decide() -> Change[Any]:
-        function = context.store.functions.get(*named.key)
-        if function is None or number not in function.versions:
-            raise not_found(f"Function not found: {named.qualified_arn}")
+        function = find_function(context, named)
+        if number not in function.versions:
+            return Change((), lambda: None)
         aliases = sorted(alias.name for alias in function.aliases.values() if number in alias.targets)
         if aliases:
             raise conflict("Unable to delete version because the following aliases reference it: "
