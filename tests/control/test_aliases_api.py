@@ -62,7 +62,6 @@ async def test_alias_lives_from_creation_to_deletion(tmp_path: Path) -> None:
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"FunctionVersion": "7"}, "ResourceNotFoundException", f"Function not found: {ARN}f:7"),
-    ({"FunctionName": "g"}, "ResourceNotFoundException", f"Function not found: {ARN}g"),
     ({"Name": "12"}, "ValidationException", "at 'name' failed to satisfy constraint"),
     ({"RoutingConfig": {"AdditionalVersionWeights": {"2": 0.1, "3": 0.1}}}, "InvalidParameterValueException",
      "Number of items in AdditionalVersionWeights cannot be greater than 1"),
@@ -93,6 +92,9 @@ async def test_aliases_that_are_refused(tmp_path: Path) -> None:
                 if "Name" not in changes:
                     found = refused(client.update_alias, **{**params, "Name": "held"})
                     assert found[0] == code and words in found[2], (changes, found)
+            nowhere = {"FunctionName": "g", "Name": "new", "FunctionVersion": "1"}
+            assert refused(client.create_alias, **nowhere)[1:] == (404, f"Function not found: {ARN}g:1")
+            assert refused(client.update_alias, **nowhere)[1:] == (404, f"Function not found: {ARN}g")
             missing = {"FunctionName": "f", "Name": "new"}
             assert refused(client.get_alias, **missing)[2] == f"Cannot find alias arn: {ARN}f:new"
             assert refused(client.update_alias, **missing)[2] == f"Alias not found: {ARN}f:new"

@@ -58,13 +58,13 @@ async def test_reservations_are_for_whole_functions(tmp_path: Path) -> None:
 
         def script(client: Any) -> None:
             client.create_function(**function())
-            for call, more in ((client.put_function_concurrency, {"ReservedConcurrentExecutions": 1}),
-                               (client.delete_function_concurrency, {})):  # fmt: skip
+            for call, more, at in ((client.put_function_concurrency, {"ReservedConcurrentExecutions": 1}, ":$LATEST"),
+                                   (client.delete_function_concurrency, {}, "")):  # fmt: skip
                 code, status, message = refused(call, FunctionName=ARN + "f:$LATEST", **more)
                 assert (code, status) == ("InvalidParameterValueException", 400)
                 assert message.startswith("This operation is permitted on Lambda functions only.")
                 assert refused(call, FunctionName="nobody:7", **more)[2] == message
                 gone = refused(call, FunctionName="nobody", **more)
-                assert gone == ("ResourceNotFoundException", 404, f"Function not found: {ARN}nobody")
+                assert gone == ("ResourceNotFoundException", 404, f"Function not found: {ARN}nobody{at}")
 
         await plane.drive(script)

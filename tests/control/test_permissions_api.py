@@ -91,6 +91,7 @@ async def test_permissions_that_are_refused(tmp_path: Path) -> None:
                  "We currently do not support adding policies for $LATEST."),
                 ({"Qualifier": "7"}, "ResourceNotFoundException", f"Function not found: {ARN}f:7"),
                 ({"Qualifier": "prod"}, "ResourceNotFoundException", f"Cannot find alias arn: {ARN}f:prod"),
+                ({"Qualifier": "a$b"}, "ResourceNotFoundException", f"Function not found: {ARN}f:a$b"),
                 ({"FunctionName": "g"}, "ResourceNotFoundException", f"Function not found: {ARN}g"),
                 ({"StatementId": "url", "FunctionUrlAuthType": "NONE"}, "InvalidParameterValueException",
                  "FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action"),
@@ -99,6 +100,10 @@ async def test_permissions_that_are_refused(tmp_path: Path) -> None:
             ):  # fmt: skip
                 found = refused(client.add_permission, **{"FunctionName": "f", **S3, **changes})
                 assert (found[0], found[2]) == (code, words)
+            for qualifier in ("7", "prod"):
+                assert refused(client.get_policy, FunctionName="f", Qualifier=qualifier) == (
+                    "ResourceNotFoundException", 404, "The resource you requested does not exist.")  # fmt: skip
+            assert refused(client.get_policy, FunctionName="g")[2] == f"Function not found: {ARN}g"
             long = "amzn1." + "x" * 250
             for number in range(60):
                 client.add_permission(FunctionName="f", **{**S3, "StatementId": f"n{number}", "Principal": "*",

@@ -88,6 +88,12 @@ async def test_what_cannot_be_provisioned(tmp_path: Path) -> None:
                     "The function resource provided must be an alias or a published version.")  # fmt: skip
             assert answer("9", 1) == ("ResourceNotFoundException", f"Function not found: {ARN}f:9")
             assert answer("nobody", 1) == ("ResourceNotFoundException", f"Alias not found: {ARN}f:nobody")
+            for call, more in ((put, {"ProvisionedConcurrentExecutions": 1}),
+                               (client.get_provisioned_concurrency_config, {}),
+                               (client.delete_provisioned_concurrency_config, {})):  # fmt: skip
+                for qualifier, what in (("1", "Function"), ("live", "Alias")):
+                    found = refused(call, FunctionName="g", Qualifier=qualifier, **more)
+                    assert found[1:] == (404, f"{what} not found: {ARN}g:{qualifier}")
             assert answer("1", 950)[1].endswith("UnreservedConcurrentExecution below its minimum value of [100].")
             assert answer("1", 1001)[1].endswith("greater than account's unreserved concurrency [1000].")
             client.put_function_concurrency(FunctionName="f", ReservedConcurrentExecutions=2)

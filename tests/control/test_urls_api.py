@@ -101,8 +101,12 @@ async def test_urls_of_aliases_are_listed_updated_and_survive_a_restart(tmp_path
             without = client.update_function_url_config(FunctionName="f", Qualifier="prod", Cors={})
             assert "Cors" not in without
             client.delete_alias(FunctionName="f", Name="test")
-            missing = ("ResourceNotFoundException", 404, "The resource you requested does not exist.")
-            assert refused(client.update_function_url_config, FunctionName="f", Qualifier="other") == missing
+            for named in ({"FunctionName": "f", "Qualifier": "other"}, {"FunctionName": "g"}):
+                assert refused(client.update_function_url_config, **named) == (
+                    "ResourceNotFoundException", 404, "Function does not exist")  # fmt: skip
+            client.create_alias(FunctionName="f", Name="bare", FunctionVersion="1")
+            assert refused(client.update_function_url_config, FunctionName="f", Qualifier="bare") == (
+                "ResourceNotFoundException", 404, "The resource you requested does not exist.")  # fmt: skip
             assert refused(client.list_function_url_configs, FunctionName="g")[2] == "Function does not exist"
             streaming = client.update_function_url_config(FunctionName="f", InvokeMode="RESPONSE_STREAM")
             assert streaming["InvokeMode"] == "RESPONSE_STREAM"

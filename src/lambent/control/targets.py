@@ -51,7 +51,7 @@ def find_target(context: Context, named: FunctionName) -> Target:
     function = find_function(context, named)
     qualifier = named.qualifier or LATEST
     if qualifier not in function.versions and qualifier not in function.aliases:
-        if qualifier.isdecimal():
+        if qualifier.isdecimal() or "$" in qualifier:  # neither can be an alias's name
             raise not_found(f"Function not found: {named.qualified_arn}")
         raise not_found(f"Cannot find alias arn: {named.qualified_arn}")
     return Target(function, qualifier, named.qualified_arn)

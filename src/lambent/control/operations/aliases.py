@@ -26,7 +26,9 @@ async def create_alias(context: Context, params: Params) -> Answer:
     alias = _described(Alias(params["Name"], params["FunctionVersion"], str(uuid.uuid4())), params)
 
     def decide() -> Change[Function]:
-        function = find_function(context, named)
+        function = context.store.functions.get(*named.key)
+        if function is None:
+            raise not_found(f"Function not found: {named.arn}:{alias.version}")
         _check(function, alias)
         if alias.name in function.aliases:
             raise conflict(f"Alias already exists: {function.arn}:{alias.name}")

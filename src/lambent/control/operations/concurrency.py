@@ -9,8 +9,9 @@ from typing import Any
 
 from lambent.control.context import Answer, Context, Params, operation
 from lambent.control.operations.functions import find
-from lambent.errors import invalid_parameter
+from lambent.errors import invalid_parameter, not_found
 from lambent.limits import UNRESERVED_MINIMUM
+from lambent.names import LATEST
 from lambent.store.documents import Shelf
 from lambent.store.functions import Function
 from lambent.store.writer import Change
@@ -79,9 +80,14 @@ async def delete_function_concurrency(context: Context, params: Params) -> Answe
 
 
 def _unqualified(context: Context, params: Params, action: str) -> Function:
-    if context.function(params["FunctionName"], action=action).qualifier is not None:
+    named = context.function(params["FunctionName"], action=action)
+    if named.qualifier is not None:
         raise invalid_parameter(_ON_FUNCTIONS_ONLY)
-    return find(context, params, action)[0]
+    function = context.store.functions.get(*named.key)
+    if function is None:
+        # Put says the version that nobody named, as Invoke does (recorded).
+        raise not_found(f"Function not found: {named.arn}" + (f":{LATEST}" if action.startswith("Put") else ""))
+    return function
 
 
 def restore_reservations(context: Context) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from lambent.control.context import Answer, Context, Params, operation
-from lambent.control.targets import Target, check_revision, find_target
+from lambent.control.targets import Target, check_revision, find_function, find_target
 from lambent.errors import ApiError, conflict, invalid_parameter, not_found
 from lambent.names import LATEST, FunctionName
 from lambent.store.documents import Document, Shelf
@@ -75,10 +75,13 @@ async def remove_permission(context: Context, params: Params) -> Answer:
 
 @operation("GetPolicy")
 def get_policy(context: Context, params: Params) -> Answer:
-    target = find_target(context, _named(context, params, "GetPolicy"))
-    policy = _policy(context, target)
+    named = _named(context, params, "GetPolicy")
+    find_function(context, named)
+    # A version or an alias that is not there has no policy, and that is all that is said of it (recorded).
+    policy = context.store.documents.get(Shelf(*named.key, "policy"), named.qualifier or LATEST)
     if policy is None:
         raise not_found("The resource you requested does not exist.")
+    target = find_target(context, named)
     return {"Policy": msgspec.json.encode(policy).decode(), "RevisionId": target.revision}
 
 

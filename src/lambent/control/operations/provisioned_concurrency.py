@@ -83,12 +83,11 @@ def _target(context: Context, params: Params, action: str) -> tuple[Function, st
     qualifier = params["Qualifier"]
     if qualifier == LATEST:
         raise invalid_parameter("The function resource provided must be an alias or a published version.")
-    function = find_function(context, named)
-    if qualifier.isdecimal() and qualifier not in function.versions:
-        raise not_found(f"Function not found: {named.qualified_arn}")
-    if not qualifier.isdecimal() and qualifier not in function.aliases:
-        raise not_found(f"Alias not found: {named.qualified_arn}")
-    return function, qualifier
+    function = context.store.functions.get(*named.key)
+    if function is not None and (qualifier in function.versions or qualifier in function.aliases):
+        return function, qualifier
+    # The same words whether the function is there or not (recorded).
+    raise not_found(f"{'Function' if qualifier.isdecimal() else 'Alias'} not found: {named.qualified_arn}")
 
 
 def _published_target(context: Context, params: Params) -> tuple[Function, str]:

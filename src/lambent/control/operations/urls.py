@@ -43,9 +43,7 @@ async def create_function_url_config(context: Context, params: Params) -> Answer
     url = FunctionUrl(*named.key, named.qualifier or "", url_id, configuration)
 
     def decide() -> Change[FunctionUrl]:
-        function = _function(context, named)
-        if named.qualifier is not None and named.qualifier not in function.aliases:
-            raise not_found("Function does not exist")
+        _check_target(context, named)
         if context.store.urls.of(*url.key) is not None:
             raise conflict(f"Failed to create function url config for [functionArn = {url.function_arn}]. "
                            "Error message:  FunctionUrlConfig exists for this Lambda function")  # fmt: skip
@@ -81,6 +79,7 @@ async def update_function_url_config(context: Context, params: Params) -> Answer
     _check(params)
 
     def decide() -> Change[FunctionUrl]:
+        _check_target(context, named)
         url = _find(context, named)
         configuration = {**url.configuration, "LastModifiedTime": rfc3339(context.clock.wall())}
         configuration |= {name: params[name] for name in ("AuthType", "InvokeMode") if name in params}
@@ -139,6 +138,13 @@ def _function(context: Context, named: FunctionName) -> Function:
     if function is None:
         raise not_found("Function does not exist")
     return function
+
+
+def _check_target(context: Context, named: FunctionName) -> None:
+    """ApiError (404) when there is no such function, or no such alias."""
+    function = _function(context, named)
+    if named.qualifier is not None and named.qualifier not in function.aliases:
+        raise not_found("Function does not exist")
 
 
 def _find(context: Context, named: FunctionName) -> FunctionUrl:
