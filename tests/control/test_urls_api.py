@@ -95,7 +95,7 @@ async def test_urls_of_aliases_are_listed_updated_and_survive_a_restart(tmp_path
             assert rows == [["f", "f:prod"], ["f:test"]]
             plane.clock.advance(5)
             changed = client.update_function_url_config(FunctionName="f", Qualifier="prod", AuthType="NONE")
-            assert (changed["AuthType"], changed["Cors"]) == ("NONE", CORS)
+            assert (changed["AuthType"], changed["Cors"]) == ("NONE", CORS) and "InvokeMode" not in changed
             assert changed["FunctionUrl"] == made["FunctionUrl"]
             assert changed["LastModifiedTime"] > changed["CreationTime"] == made["CreationTime"]
             without = client.update_function_url_config(FunctionName="f", Qualifier="prod", Cors={})
@@ -110,6 +110,8 @@ async def test_urls_of_aliases_are_listed_updated_and_survive_a_restart(tmp_path
             assert refused(client.list_function_url_configs, FunctionName="g")[2] == "Function does not exist"
             streaming = client.update_function_url_config(FunctionName="f", InvokeMode="RESPONSE_STREAM")
             assert streaming["InvokeMode"] == "RESPONSE_STREAM"
+            unnamed = client.update_function_url_config(FunctionName="f", AuthType="NONE")
+            assert unnamed["InvokeMode"] == "RESPONSE_STREAM"  # once named, every reply names it
             assert client.get_function_url_config(FunctionName="f")["InvokeMode"] == "RESPONSE_STREAM"
 
         await plane.drive(script)

@@ -37,8 +37,7 @@ async def create_function_url_config(context: Context, params: Params) -> Answer
     named = _named(context, params, "CreateFunctionUrlConfig")
     _check(params)
     now = rfc3339(context.clock.wall())
-    configuration = {"AuthType": params["AuthType"], "InvokeMode": params.get("InvokeMode", "BUFFERED"),
-                     "CreationTime": now, "LastModifiedTime": now, **_cors(params)}  # fmt: skip
+    configuration = {**_kept(params), "CreationTime": now, "LastModifiedTime": now, **_cors(params)}
     url_id = "".join(secrets.choice(_LETTERS) for _ in range(_ID_LENGTH))
     url = FunctionUrl(*named.key, named.qualifier or "", url_id, configuration)
 
@@ -50,11 +49,8 @@ async def create_function_url_config(context: Context, params: Params) -> Answer
         return context.store.urls.save(url)
 
     await context.store.change(decide)
-    answer = shown(context, url)
-    # The reply of the creation lacks the time of change, and the mode unless it was asked for (recorded).
-    del answer["LastModifiedTime"]
-    if "InvokeMode" not in params:
-        del answer["InvokeMode"]
+    answer = _replied(context, url)
+    del answer["LastModifiedTime"]  # recorded
     return answer
 
 
@@ -82,13 +78,13 @@ async def update_function_url_config(context: Context, params: Params) -> Answer
         _check_target(context, named)
         url = _find(context, named)
         configuration = {**url.configuration, "LastModifiedTime": rfc3339(context.clock.wall())}
-        configuration |= {name: params[name] for name in ("AuthType", "InvokeMode") if name in params}
+        configuration |= _kept(params)
         if "Cors" in params:
             configuration.pop("Cors", None)
             configuration |= _cors(params)
         return context.store.urls.save(replace(url, configuration=configuration))
 
-    return shown(context, await context.store.change(decide))
+    return _replied(context, await context.store.change(decide))
 
 
 @operation("DeleteFunctionUrlConfig")
@@ -98,11 +94,24 @@ async def delete_function_url_config(context: Context, params: Params) -> Answer
     return None
 
 
+def _replied(context: Context, url: FunctionUrl) -> dict[str, Any]:
+    """The reply to a change. It shows the mode only if some request has named one (recorded)."""
+    answer = shown(context, url)
+    if "InvokeMode" not in url.configuration:
+        del answer["InvokeMode"]
+    return answer
+
+
 def shown(context: Context, url: FunctionUrl) -> dict[str, Any]:
     """FunctionUrlConfig as the API gives it."""
     port = urlsplit(context.endpoint()).port
     host = f"{url.url_id}.lambda-url.{url.region}.localhost" + (f":{port}" if port else "")
-    return {"FunctionUrl": f"http://{host}/", "FunctionArn": url.function_arn, **url.configuration}
+    return {"FunctionUrl": f"http://{host}/", "FunctionArn": url.function_arn,
+            "InvokeMode": "BUFFERED", **url.configuration}  # fmt: skip
+
+
+def _kept(params: Params) -> dict[str, Any]:
+    return {name: params[name] for name in ("AuthType", "InvokeMode") if name in params}
 
 
 def _check(params: Params) -> None:
