@@ -116,6 +116,12 @@ async def test_account_settings_count_what_is_there(tmp_path: Path) -> None:
             after = client.get_account_settings()
             assert (before["AccountUsage"], after["AccountUsage"]) == (
                 {"TotalCodeSize": 0, "FunctionCount": 0}, {"TotalCodeSize": len(code), "FunctionCount": 1})  # fmt: skip
+            for number in (1, 2):
+                client.publish_layer_version(LayerName="l", Content={"ZipFile": code})
+                used = client.get_account_settings()["AccountUsage"]
+                assert used == {"TotalCodeSize": len(code) * (number + 1), "FunctionCount": 1}
+            client.delete_layer_version(LayerName="l", VersionNumber=1)
+            assert client.get_account_settings()["AccountUsage"]["TotalCodeSize"] == len(code) * 2
             assert after["AccountLimit"] == {
                 "TotalCodeSize": 80530636800, "CodeSizeUnzipped": 262144000, "CodeSizeZipped": 52428800,
                 "ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 1000,

@@ -9,8 +9,11 @@ from lambent.control.operations.concurrency import unreserved
 
 @operation("GetAccountSettings")
 def get_account_settings(context: Context, params: Params) -> Answer:
-    own = [function for function in context.store.functions if function.key[:2] == (context.account, context.region)]
+    here = (context.account, context.region)
+    own = [function for function in context.store.functions if function.key[:2] == here]
     used = sum(version.configuration["CodeSize"] for function in own for version in function.versions.values())
+    # "Deployment packages and layer archives" (API reference, AccountUsage).
+    used += sum(version.shown["CodeSize"] for version in context.store.layers if version.key[:2] == here)
     return {
         "AccountLimit": {
             "TotalCodeSize": limits.CODE_STORAGE_BYTES, "CodeSizeUnzipped": limits.UNZIPPED_BYTES,
