@@ -82,6 +82,9 @@ BODIES: list[tuple[str, str, bytes | None, int, str, dict[str, Any]]] = [
                                  "GetFunction/GetAlias API to retrieve the latest Revision Id"}),
     ("GET", "/2019-09-30/functions/f/provisioned-concurrency?Qualifier=7", None, 404, "ResourceNotFoundException",
      {"Type": "User", "Message": f"Function not found: {ARN}f:7"}),
+    ("POST", f"{F}/f/aliases", json.dumps({"Name": "a", "FunctionVersion": "$LATEST", "RoutingConfig": {
+        "AdditionalVersionWeights": {"1": 0.5}}}).encode(), 400, "InvalidParameterValueException",
+     {"message": "$LATEST is not supported for an alias pointing to more than 1 version"}),
     ("GET", "/2025-11-30/capacity-providers", None, 501, "NotImplementedException",
      {"Type": "Service", "message": "The operation ListCapacityProviders is not served by this version of Lambent; "
                                     "nothing was changed."}),
