@@ -105,6 +105,18 @@ async def test_layers_that_are_refused(tmp_path: Path) -> None:
             strange = refused(client.publish_layer_version, LayerName="l", Content={"ZipFile": ONE},
                               CompatibleRuntimes=["cobol"])  # fmt: skip
             assert strange[0] == "ValidationException"
+            _, _, message = refused(client.publish_layer_version, LayerName="l", Content={"ZipFile": ONE},
+                                    CompatibleRuntimes=["cobol", "python3.12"],
+                                    CompatibleArchitectures=["mips", "arm64"])  # fmt: skip
+            assert message.startswith(
+                "2 validation errors detected: Value '[cobol, python3.12]' at 'compatibleRuntimes' failed to satisfy "
+                "constraint: Member must satisfy enum value set: [nodejs20.x, python3.14, ")  # fmt: skip
+            assert message.endswith(
+                "]; Value '[mips, arm64]' at 'compatibleArchitectures' failed to satisfy constraint: Member must "
+                "satisfy constraint: [Member must satisfy enum value set: [x86_64, arm64]]")  # fmt: skip
+            many = refused(client.publish_layer_version, LayerName="l", Content={"ZipFile": ONE},
+                           CompatibleRuntimes=["python3.12"] * 16)  # fmt: skip
+            assert many[2].endswith("Member must have length less than or equal to 15")
             assert refused(client.get_layer_version, LayerName="l", VersionNumber=1) == MISSING
             less = ("InvalidParameterValueException", 400, "Layer Version Cannot be less than 1")
             assert refused(client.get_layer_version, LayerName="l", VersionNumber=0) == less

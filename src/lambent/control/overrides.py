@@ -18,6 +18,9 @@ SHAPES: dict[str, dict[str, Any]] = {
     # The order of the values in the recorded message (fact sheet 7).
     "InvokeMode": {"enum": ["RESPONSE_STREAM", "BUFFERED"]},
     "EventSourcePosition": {"enum": ["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"]},
+    # Judged by PublishLayerVersion, in words of its own (recorded).
+    "CompatibleRuntimes": {"member": "String"},
+    "CompatibleArchitectures": {"member": "String"},
 }
 
 #: (structure, member) -> shape that is checked instead of the model's.

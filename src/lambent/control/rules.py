@@ -14,6 +14,7 @@ from lambent.control.context import not_served
 from lambent.control.model import SHAPES
 from lambent.errors import ApiError, invalid_parameter
 from lambent.limits import MEMORY_MIB_MAX
+from lambent.names import validation_error
 from lambent.runtimes.catalog import CATALOG
 
 MAX_TAGS = 50
@@ -72,13 +73,34 @@ def _says_something(value: Any) -> bool:
 
 
 def _check_runtime(runtime: str) -> None:
-    known: list[str] = SHAPES["Runtime"]["enum"]
-    if runtime not in known:
-        current = [*_FIRST, *(name for name in known if not _is_gone(name) and name not in _FIRST)]
-        raise invalid_parameter(f"Value {runtime} at 'runtime' failed to satisfy constraint: Member must satisfy enum "
-                                f"value set: [{', '.join(current)}] or be a valid ARN")  # fmt: skip
+    if runtime not in SHAPES["Runtime"]["enum"]:
+        raise invalid_parameter(f"Value {runtime} at 'runtime' failed to satisfy constraint: {_one_of_current()} or be "
+                                "a valid ARN")  # fmt: skip
     if _is_gone(runtime):
         raise _gone(runtime)
+
+
+def check_compatible(runtimes: list[str], architectures: list[str]) -> None:
+    """What a layer says that it goes with; old runtimes are let through. ApiError in words of the operation's own:
+    runtimes first, and no word on null (recorded)."""
+    problems = []
+    if not set(runtimes) <= set(SHAPES["Runtime"]["enum"]):
+        problems.append(f"Value '[{', '.join(runtimes)}]' at 'compatibleRuntimes' failed to satisfy constraint: "
+                        f"{_one_of_current()}")  # fmt: skip
+    known: list[str] = SHAPES["Architecture"]["enum"]
+    if not set(architectures) <= set(known):
+        problems.append(f"Value '[{', '.join(architectures)}]' at 'compatibleArchitectures' failed to satisfy "
+                        f"constraint: Member must satisfy constraint: [Member must satisfy enum value set: "
+                        f"[{', '.join(known)}]]")  # fmt: skip
+    if problems:
+        raise validation_error(problems)
+
+
+def _one_of_current() -> str:
+    """The rule that lists the runtimes of today."""
+    known: list[str] = SHAPES["Runtime"]["enum"]
+    current = [*_FIRST, *(name for name in known if not _is_gone(name) and name not in _FIRST)]
+    return f"Member must satisfy enum value set: [{', '.join(current)}]"
 
 
 def _is_gone(runtime: str) -> bool:

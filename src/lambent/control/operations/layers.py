@@ -14,6 +14,7 @@ from lambent.control.code_source import check_source, stored
 from lambent.control.context import Answer, Context, Params, operation
 from lambent.control.layer_policies import shared_version, without_policy
 from lambent.control.pages import page
+from lambent.control.rules import check_compatible
 from lambent.errors import ApiError, invalid_parameter, not_found
 from lambent.names import LayerName, not_allowed, parse_layer, validation_error
 from lambent.store.layers import LayerVersion
@@ -25,6 +26,7 @@ _GIVEN = ("CompatibleRuntimes", "LicenseInfo", "CompatibleArchitectures")
 @operation("PublishLayerVersion")
 async def publish_layer_version(context: Context, params: Params) -> Answer:
     named = named_layer(context, params, "PublishLayerVersion")
+    check_compatible(params.get("CompatibleRuntimes", []), params.get("CompatibleArchitectures", []))
     check_source(params["Content"], "Content")
     async with stored(context, params["Content"]) as (sha256, code_size):
         shown = {"Description": params.get("Description", ""), "CreatedDate": lambda_time(context.clock.wall()),
