@@ -58,6 +58,7 @@ def test_forms_that_name_a_function(text: str, qualifier: str | None, name: str,
         ("a" * 257, None, "ValidationException", "Member must have length less than or equal to 256"),
         ("f", "a b", "ValidationException", "at 'qualifier'"),
         ("f:prod:1", None, "ValidationException", "at 'functionName'"),
+        ("a b" * 90, "!" * 129, "ValidationException", "4 validation errors detected: Value 'a b"),
     ],
 )  # fmt: skip
 def test_forms_that_are_refused(text: str, qualifier: str | None, code: str, words: str) -> None:

@@ -43,7 +43,6 @@ _LAYER = re.compile(
     r"(?P<name>[a-zA-Z0-9_-]+)(?::(?P<version>[0-9]{1,18}))?",
     re.ASCII,
 )
-_QUALIFIER = re.compile(PATTERNS["NumericLatestPublishedOrAliasQualifier"], re.ASCII)
 
 Action = Literal[
     "InvokeFunction", "GetFunction", "GetFunctionConfiguration", "CreateFunction", "UpdateFunctionCode",
@@ -128,10 +127,9 @@ def parse_function(text: str, qualifier: str | None = None, *, account: str, reg
     qualifiers disagree, 404 for another region, 403 for another account, unless `shared` says that it lets this one in.
     """
     form = _FORMS.fullmatch(text) if len(text) <= MAX_LENGTHS["NamespacedFunctionName"] else None
-    if form is None:
-        raise _invalid(text, "functionName", "NamespacedFunctionName")
-    if qualifier is not None and (not _QUALIFIER.fullmatch(qualifier) or len(qualifier) > 128):
-        raise _invalid(qualifier, "qualifier", "NumericLatestPublishedOrAliasQualifier")
+    wrong = qualifier_problems(qualifier) if qualifier is not None else []
+    if form is None or wrong:
+        raise validation_error(name_problems(text) + wrong)
     inner = form["qualifier"]
     if inner is not None and qualifier is not None and inner != qualifier:
         raise invalid_parameter(
@@ -160,7 +158,17 @@ def validation_error(problems: list[str]) -> ApiError:
                     f"{count} validation error{'s' if count > 1 else ''} detected: {'; '.join(problems)}")  # fmt: skip
 
 
-def _invalid(text: str, member: str, shape: str) -> ApiError:
+def name_problems(text: str) -> list[str]:
+    """What is wrong with the name of a function, in the framework's words; empty for one that is legal."""
+    return _problems(text, "functionName", "NamespacedFunctionName")
+
+
+def qualifier_problems(text: str) -> list[str]:
+    """The same for a qualifier."""
+    return _problems(text, "qualifier", "NumericLatestPublishedOrAliasQualifier")
+
+
+def _problems(text: str, member: str, shape: str) -> list[str]:
     problems = []
     if len(text) > MAX_LENGTHS[shape]:
         problems.append(f"Member must have length less than or equal to {MAX_LENGTHS[shape]}")
@@ -169,4 +177,4 @@ def _invalid(text: str, member: str, shape: str) -> ApiError:
     if not re.fullmatch(PATTERNS[shape], text, re.ASCII):
         problems.append(f"Member must satisfy regular expression pattern: {PATTERNS[shape]}")
     start = f"Value '{text}' at '{member}' failed to satisfy constraint: "
-    return validation_error([start + problem for problem in problems])
+    return [start + problem for problem in problems]

@@ -152,6 +152,12 @@ async def test_all_unknown_choices_are_told_at_once(door: FrontDoor) -> None:
         "must satisfy enum value set: [None, Tail]")
 
 
+async def test_broken_names_are_told_with_unknown_choices(door: FrontDoor) -> None:
+    _, _, body = refused(door, "a%20b", query="?Qualifier=%21", X_Amz_Log_Type="b")
+    found = re.findall(r"Value '([^']*)' at '(\w+)' failed to satisfy constraint: ", body["message"])
+    assert found == [("a b", "functionName"), ("b", "logType"), ("!", "qualifier")]
+
+
 @pytest.mark.parametrize("body", [
     b"{", b"nope", b'{"a":1} x', b"\xff", b'"\xff"', b"NaN", b"[" * 100_000, b'{"a":1,}', b'\xef\xbb\xbf{}', b" ",
     b'"\\ud800', b'"\\ud8"', b'"\xed\xa0\x80"'])  # fmt: skip

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -25,6 +25,7 @@ from lambent.dispatcher import Dispatcher
 from lambent.errors import ApiError, invalid_parameter
 from lambent.frontend import tracing
 from lambent.http1 import Request
+from lambent.names import LATEST, name_problems, qualifier_problems, validation_error
 from lambent.store.functions import FunctionTable, Route
 from lambent.worker.base import Served
 
@@ -85,8 +86,10 @@ class Invoke:
                            f"(limit {limits.REQUEST_PAYLOAD_BYTES} bytes)")
         kind = headers.get("x-amz-invocation-type") or "RequestResponse"
         log_type = headers.get("x-amz-log-type") or "None"
-        _check_choices((kind, "invocationType", kinds), (log_type, "logType", ("None", "Tail")))
         qualifier = _qualifier(request.query) if request.query else None
+        wrong = _wrong_choices((kind, "invocationType", kinds), (log_type, "logType", ("None", "Tail")))
+        if wrong:  # then whatever else is wrong is told with it
+            raise validation_error([*name_problems(unquote(name)), *wrong, *qualifier_problems(qualifier or LATEST)])
         caller = self._callers.of(headers, request.query)
         route = self._functions.route(name, qualifier, caller)
         for header, what in _NOT_OF_ANY_FUNCTION.items():
@@ -178,13 +181,10 @@ def _qualifier(query: str) -> str | None:
         raise invalid_parameter(f"The query string has more than {MAX_PARAMETERS} parameters.") from None
 
 
-def _check_choices(*checked: tuple[str, str, tuple[str, ...]]) -> None:
-    """Each a value, its member and what it may be; whatever is wrong is told at once."""
-    wrong = [f"Value '{value}' at '{member}' failed to satisfy constraint: Member must satisfy enum value set: "
-             f"[{', '.join(choices)}]" for value, member, choices in checked if value not in choices]  # fmt: skip
-    if wrong:
-        errors = "error" if len(wrong) == 1 else "errors"
-        raise ApiError("ValidationException", f"{len(wrong)} validation {errors} detected: {'; '.join(wrong)}")
+def _wrong_choices(*checked: tuple[str, str, tuple[str, ...]]) -> list[str]:
+    """Each a value, its member and what it may be; the sentences for those that may not be."""
+    return [f"Value '{value}' at '{member}' failed to satisfy constraint: Member must satisfy enum value set: "
+            f"[{', '.join(choices)}]" for value, member, choices in checked if value not in choices]  # fmt: skip
 
 
 def _check_json(payload: bytes) -> None:
