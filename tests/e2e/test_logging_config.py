@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -45,9 +46,19 @@ exports.handler = async (event) => {
   return [process.env.AWS_LAMBDA_LOG_FORMAT, process.env.AWS_LAMBDA_LOG_LEVEL];
 };
 """
+MORTAL = """
+import os
+
+def handler(event, context):
+    if event:
+        os._exit(3)
+"""
 JSON = {"LogFormat": "JSON", "ApplicationLogLevel": "INFO", "SystemLogLevel": "INFO"}
 FUNCTIONS = (Function("python", PYTHON_SOURCE, more={"LoggingConfig": JSON}),
+             Function("mortal", MORTAL, more={"LoggingConfig": JSON | {"SystemLogLevel": "DEBUG"}}),
              Function("node", NODE_SOURCE, runtime="nodejs20.x", more={"LoggingConfig": JSON}))  # fmt: skip
+
+MILLISECOND = timedelta(milliseconds=1)
 
 #: What a function says at each application level, in the words of its language.
 SAID = {
@@ -173,3 +184,18 @@ def test_a_group_of_ones_own_and_back(server: Server, name: str) -> None:
     story = server.story(server.invoke(name).environment)
     assert story["log_group"] == f"/aws/lambda/{name}"
     assert re.fullmatch(r"\d{4}/\d\d/\d\d/\[\$LATEST\][0-9a-f]{32}", story["log_stream"])
+
+
+def test_spans_of_an_invocation_that_repeats_init_begin_with_it(server: Server) -> None:
+    """The response's latency counts from the invocation's beginning, and so its span begins there."""
+    server.invoke("mortal", {"exit": 1})
+    call = server.invoke("mortal")
+    events = [json.loads(line) for line in whole(server, call) if '"platform.' in line]
+    repeated = next(row["time"] for row in events if row["type"] == "platform.initStart"
+                    and row["record"]["phase"] == "invoke")  # fmt: skip
+    done = next(row for row in events if row["type"] == "platform.runtimeDone"
+                and row["record"]["requestId"] == call.request_id)  # fmt: skip
+    latency, duration = done["record"]["spans"]
+    moments = [datetime.fromisoformat(text) for text in (latency["start"], repeated, duration["start"], done["time"])]
+    assert moments[0] <= moments[1] + MILLISECOND and moments[2] <= moments[3] + MILLISECOND
+    assert abs((moments[2] - moments[0]) / MILLISECOND - latency["durationMs"]) <= 2

@@ -152,13 +152,15 @@ class Chronicle:
         """The runtime's part of an invocation is over. The text has no such line, so mostly there is nothing to do."""
         if not self.telemetry.active and self._function.log_format != "JSON":
             return
+        # An Init that the invocation repeated is before its START, and counts.
+        begun_wall = min(self._start_wall, self._clock.wall() - report.duration_ms / 1000)
         self._drain()
         status = report.status
         error_type = report.error_type or ("Runtime.Unknown" if status == "error" else "")
         invocation = report.invocation
         self._record(records.RuntimeDone(invocation.request_id, status, report.duration_ms, report.produced_bytes,
                                          error_type, invocation.trace_id, report.response_ms, report.transfer_ms,
-                                         self._start_wall))
+                                         begun_wall))
         if error_type.endswith((".ExitError", ".Crash", ".OutOfMemory")) and self.telemetry.active:
             self._tell("platform.fault", f"RequestId: {invocation.request_id} Process exited before completing request",
                        self._clock.wall())
