@@ -120,7 +120,12 @@ def test_text_line(record: Record, line: str) -> None:
             Start(ID, "7", "Root=1-a;Parent=b;Sampled=1"),
             "platform.start",
             {"requestId": ID, "version": "7",
-             "tracing": {"type": "X-Amzn-Trace-Id", "value": "Root=1-a;Parent=b;Sampled=1"}},
+             "tracing": {"spanId": "b", "type": "X-Amzn-Trace-Id", "value": "Root=1-a;Parent=b;Sampled=1"}},
+        ),
+        (
+            Start(ID, "7", "Root=1-a;Sampled=1"),
+            "platform.start",
+            {"requestId": ID, "version": "7", "tracing": {"type": "X-Amzn-Trace-Id", "value": "Root=1-a;Sampled=1"}},
         ),
         (
             Start(ID, "7", "Root=1-a;Parent=b;Sampled=0;Lineage=1:c:0"),  # nobody has it traced

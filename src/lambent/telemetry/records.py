@@ -342,15 +342,23 @@ def _error(status: Status, error_type: str) -> dict[str, Any]:
 
 def _tracing(trace_id: str) -> dict[str, Any]:
     """Told of invocations only whose caller has them traced, like the line below REPORT."""
-    return {"tracing": {"type": "X-Amzn-Trace-Id", "value": trace_id}} if "Sampled=1" in trace_id else {}
+    if "Sampled=1" not in trace_id:
+        return {}
+    # No segment is made here, so the caller's is the span that an extension hangs its own below.
+    span = _trace_fields(trace_id).get("Parent", "")
+    return {"tracing": ({"spanId": span} if span else {}) | {"type": "X-Amzn-Trace-Id", "value": trace_id}}
 
 
 def _xray(trace_id: str) -> str:
     """The line below REPORT for an invocation whose caller has it traced; it is part of the same event."""
     if "Sampled=1" not in trace_id:
         return ""
-    fields = dict(field.partition("=")[::2] for field in trace_id.split(";"))
+    fields = _trace_fields(trace_id)
     return f"XRAY TraceId: {fields.get('Root', '')}\tSegmentId: {fields.get('Parent', '')}\tSampled: true\t\n"
+
+
+def _trace_fields(trace_id: str) -> dict[str, str]:
+    return {name: value for name, _, value in (field.partition("=") for field in trace_id.split(";"))}
 
 
 def _span(name: str, start_wall_s: float, duration_ms: float) -> dict[str, Any]:
