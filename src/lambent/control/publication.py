@@ -20,7 +20,10 @@ _STAMPS = frozenset({"RevisionId", "LastModified"})
 
 
 def published(function: Function, wall_s: float, description: str | None = None) -> tuple[Function, Version]:
-    """The function with its `$LATEST` published, and the new version, Pending.
+    """The function with its `$LATEST` published, and the new version.
+
+    It is Active at once where `$LATEST` serves what it shows (recorded); Pending while that is being made ready,
+    and with SnapStart, which makes a snapshot first.
 
     When neither code nor configuration changed since the last version, it is that one, and the function is the same
     object. A last version that was deleted is made again, under a new number.
@@ -31,13 +34,25 @@ def published(function: Function, wall_s: float, description: str | None = None)
     if last is not None and last.origin == origin:
         return function, last
     configuration = {name: value for name, value in latest.configuration.items() if name not in STATE}
-    configuration |= {"State": "Pending", "StateReason": "The function is being created.",
-                      "StateReasonCode": "Creating"}  # fmt: skip
+    number, generation, serving = str(function.next_version), uuid.uuid4().hex, None
+    if _is_ready(latest) and latest.serving is not None:
+        serving = replace(latest.serving, version=number, generation=generation)
+        configuration |= {"State": "Active", "LastUpdateStatus": "Successful"}
+    else:
+        configuration |= {"State": "Pending", "StateReason": "The function is being created.",
+                          "StateReasonCode": "Creating"}  # fmt: skip
     if description is not None:
         configuration["Description"] = description
-    version = replace(latest, version=str(function.next_version), configuration=begun(configuration, wall_s),
-                      generation=uuid.uuid4().hex, serving=None, origin=origin)  # fmt: skip
+    version = replace(latest, version=number, configuration=begun(configuration, wall_s), generation=generation,
+                      serving=serving, origin=origin)  # fmt: skip
     return replace(function.with_version(version), next_version=function.next_version + 1), version
+
+
+def _is_ready(latest: Version) -> bool:
+    """Whether what invocations of it get is what it shows, and nothing is missing for a version of it."""
+    shown = latest.configuration
+    return bool(shown["State"] == "Active" and shown.get("LastUpdateStatus") == "Successful"
+                and shown["SnapStart"]["ApplyOn"] == "None")  # fmt: skip
 
 
 def fingerprint(version: Version) -> str:

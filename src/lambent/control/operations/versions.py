@@ -39,11 +39,12 @@ async def publish_version(context: Context, params: Params) -> Answer:
         changed, version = published(function, context.clock.wall(), params.get("Description"))
         if changed is function:
             return Change((), lambda: (function, version, False))
-        saved = context.store.functions.save(changed)
+        # Publishing gives `$LATEST` a new RevisionId (recorded).
+        saved = context.store.functions.save(Target(changed, LATEST, changed.arn).revised())
         return Change(saved.statements, lambda: (saved.apply(), version, True))
 
     function, version, is_new = await context.store.change(decide)
-    if is_new:
+    if is_new and version.serving is None:
         context.activation.begin(function, version.version)
     return shown(function, version, version.version)
 
