@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from lambent.telemetry.capture import LINE_BYTES, LINE_COST_BYTES, LINES_PER_TURN, Allowance, Capture
+from lambent.telemetry.records import LogsDropped
 
 
 class Time:
@@ -31,8 +32,11 @@ class Pipe:
         self.lines: list[bytes] = []
         self.ends = 0
         self.time = Time()
-        self.capture = Capture(read, asyncio.get_running_loop(), self.lines.append,
+        self.capture = Capture(read, asyncio.get_running_loop(), self.lines.append, self._dropped,
                                Allowance(self.time, rate, burst), self._ended)  # fmt: skip
+
+    def _dropped(self, dropped: LogsDropped) -> None:
+        self.lines.append(dropped.text().encode())
 
     def _ended(self) -> None:
         self.ends += 1

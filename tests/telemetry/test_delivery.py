@@ -17,6 +17,7 @@ from lambent.core.subscription import Api, Subscription
 from lambent.telemetry import delivery
 from lambent.telemetry.delivery import Subscriber
 from lambent.telemetry.events import Telemetry
+from lambent.telemetry.records import LogsDropped
 
 
 class Listener:
@@ -240,6 +241,7 @@ async def test_a_fault_and_an_end_are_told_to_the_logs_api_only() -> None:
         telemetry.emit({"time": "t", "type": "platform.fault", "record": "RequestId: 1 Process exited\n"})
         telemetry.emit({"time": "t", "type": "platform.end", "record": {"requestId": "1"}})
         telemetry.emit({"time": "t", "type": "platform.start", "record": {"requestId": "1", "version": "2"}})
+        telemetry.emit(LogsDropped(1, 2, "fast").envelope(0.0))
         told = {}
         apis: list[tuple[Api, str]] = [("telemetry", "2022-12-13"), ("logs", "2020-08-15")]
         for api, schema in apis:
@@ -248,7 +250,8 @@ async def test_a_fault_and_an_end_are_told_to_the_logs_api_only() -> None:
             telemetry.flush()
             told[api] = [event["type"] for event in await listener.next()]
         telemetry.clear()
-    assert told == {"telemetry": ["platform.start"], "logs": ["platform.fault", "platform.end", "platform.start"]}
+    both = ["platform.start", "platform.logsDropped"]
+    assert told == {"telemetry": both, "logs": ["platform.fault", "platform.end", *both]}
 
 
 async def test_who_subscribes_again_is_told_the_rest_and_nothing_twice() -> None:

@@ -16,6 +16,8 @@ from lambent.core.model import ExitStatus, InitType, Invocation, OutcomeKind
 from lambent.core.states import Phase
 from lambent.runtimeapi.app import BODY_LIMIT
 from lambent.sandbox.base import SandboxError
+from lambent.telemetry.capture import LINE_COST_BYTES, Allowance
+from lambent.worker import chronicle
 from lambent.worker import driver as module
 from lambent.worker.driver import CONNECTIONS, Driver
 
@@ -150,6 +152,28 @@ async def test_caller_who_wants_the_log_gets_what_was_printed_before_end_and_rep
         await made.reply()
         tail = made.host.replies[0][3].log_tail.decode()
         assert [line.split()[0] for line in tail.splitlines()] == ["START", "hello", "END", "REPORT"]
+
+
+async def test_lines_that_are_dropped_are_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def loud(api: Api) -> ExitStatus:
+        request_id = await api.next()
+        for line in ("kept", "lost", "lost"):
+            api.print(line)
+        await api.respond(request_id)
+        return await obliging(api)
+
+    monkeypatch.setattr(chronicle, "Allowance", lambda monotonic: Allowance(monotonic, 1, LINE_COST_BYTES))
+    async with stage(loud) as made:
+        told: list[dict[str, Any]] = []
+        telemetry = made.driver.chronicle.telemetry
+        monkeypatch.setattr(telemetry, "emit", told.append)
+        monkeypatch.setattr(telemetry, "settle", lambda: None)  # somebody listens on after Init
+        await made.serve("r1")
+        seen = [event for event in told if event["type"] in ("function", "platform.logsDropped")]
+        assert [event["record"] for event in seen] == ["kept\n", {
+            "droppedBytes": 10, "droppedRecords": 2, "reason": "written faster than 1 bytes per second"}]  # fmt: skip
+        assert [line for line in made.host.lines if "DROPPED" in line] == [
+            "LOGS_DROPPED\tRecords: 2\tBytes: 10\tReason: written faster than 1 bytes per second\n"]
 
 
 # What the guest does wrong

@@ -2,7 +2,7 @@
 
 Promises: the pipe is always drained, also while the environment is frozen, so a guest never waits for a reader;
 one loop turn handles at most CHUNK_BYTES and LINES_PER_TURN; memory is bounded by one line and one chunk; over the
-rate lines are dropped and counted, and one line says so. Every line handed on ends with a newline, as every
+rate lines are dropped and counted, and one record says so. Every line handed on ends with a newline, as every
 CloudWatch event of a function does (fact sheet 5). Decoding, time stamps and storage are the counterpart's, `logs`.
 """
 
@@ -67,18 +67,21 @@ class Allowance:
 class Capture:
     """The reader of one pipe. Owns `fd`, which must be non-blocking, and closes it.
 
-    `on_line` gets each line, newline included, from the event loop or from within `drain`, `flush` and `close`.
+    `on_line` gets each line, newline included, from the event loop or from within `drain`, `flush` and `close`;
+    `on_dropped` gets, in between, what was not handed on.
     `on_end` is called once when every writer has closed the pipe.
     """
 
     __slots__ = ("_allowance", "_buffer", "_continue", "_dropped_bytes", "_dropped_lines", "_dropping", "_fd", "_loop",
-                 "_on_end", "_on_line", "_reading", "_scanned", "ended")  # fmt: skip
+                 "_on_dropped", "_on_end", "_on_line", "_reading", "_scanned", "ended")  # fmt: skip
 
     def __init__(self, fd: int, loop: asyncio.AbstractEventLoop, on_line: Callable[[bytes], None],
-                 allowance: Allowance, on_end: Callable[[], None] | None = None) -> None:  # fmt: skip
+                 on_dropped: Callable[[LogsDropped], None], allowance: Allowance,
+                 on_end: Callable[[], None] | None = None) -> None:  # fmt: skip
         self._fd = fd
         self._loop = loop
         self._on_line = on_line
+        self._on_dropped = on_dropped
         self._on_end = on_end
         self._allowance = allowance
         self._buffer = bytearray()
@@ -254,6 +257,6 @@ class Capture:
     def _tell_dropped(self) -> None:
         if self._dropped_lines:
             reason = f"written faster than {self._allowance.rate} bytes per second"
-            notice = LogsDropped(self._dropped_lines, self._dropped_bytes, reason)
+            dropped = LogsDropped(self._dropped_lines, self._dropped_bytes, reason)
             self._dropped_lines = self._dropped_bytes = 0
-            self._on_line(notice.text().encode())
+            self._on_dropped(dropped)

@@ -29,6 +29,7 @@ _LOGS_FIELDS: dict[str, tuple[str, ...]] = {
     "platform.runtimeDone": ("requestId", "status"),
     "platform.extension": ("name", "state", "events"),
     "platform.logsSubscription": ("name", "state", "types"),
+    "platform.logsDropped": ("reason", "droppedRecords", "droppedBytes"),
 }
 #: What nobody but the Logs API shows (fact sheet 4.3; decision 8 for the last one).
 _LOGS_ONLY = ("platform.end", "platform.logsSubscription", "platform.fault")

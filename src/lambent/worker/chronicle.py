@@ -60,7 +60,7 @@ class Chronicle:
     def listen(self, process: Process, *, extension: bool = False) -> None:
         """Read a process's output until it ends."""
         on_line = self._extension_line if extension else self._line
-        self._captures[process.pid] = Capture(process.output, self._loop, on_line, self._allowance)
+        self._captures[process.pid] = Capture(process.output, self._loop, on_line, self._record, self._allowance)
 
     def stop_listening(self, process: Process) -> None:
         """The process has ended: take what is left in its pipe."""
