@@ -44,7 +44,8 @@ class Server:
         argv = ["--port", "0", "--data-dir", str(self.data_dir), "--cache-dir", str(CACHE / "lambent"),
                 "--sandbox", "namespace", "--blanks", str(blanks), *flags]  # fmt: skip
         self.process = subprocess.Popen([sys.executable, *program, *argv], cwd=CHECKOUT,
-                                        stdout=subprocess.PIPE, stderr=stderr, text=True)
+                                        stdout=subprocess.PIPE, stderr=stderr, text=True,
+                                        start_new_session=True)  # as from a terminal of its own, like the peers
         self.said = ""  #: what the server printed after it was ready, once it has stopped
         self.stop_s = 0.0  #: how long that took
         self.runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"

@@ -98,7 +98,7 @@ def test_a_new_function_is_pending_then_active(server: Server, made: str) -> Non
     assert not {"StateReason", "StateReasonCode"} & active.keys()
     assert active["RevisionId"] != reply["RevisionId"]
     assert active["LastModified"] == reply["LastModified"]
-    assert f"\tRuntime Version ARN: {version_arn}\n" in server.invoke(made).log
+    assert f"\tRuntime Version ARN: {version_arn}\n" in server.stream(server.invoke(made))
 
 
 def test_a_pending_function_cannot_be_changed(server: Server, made: str) -> None:
