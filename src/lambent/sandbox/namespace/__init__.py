@@ -212,7 +212,7 @@ class NamespaceBackend:
             tmp_attached=bool(fds),
             listen_inside=isolated,
             generated=self._generated(spec, "127.0.0.1" if isolated else sandbox.api_address.rpartition(":")[0]),
-            lang_files=frozenset(str(path) for path, _ in spec.lang if path.is_file()),
+            lang_files=_files(spec.lang),
         )
         steps = self._build_plan(spec, self._host, choices)
         if not early:
@@ -321,6 +321,12 @@ class NamespaceBackend:
             self._groups.remove()
             self._groups = None
         shutil.rmtree(self._root, ignore_errors=True)
+
+
+@functools.lru_cache(64)
+def _files(lang: tuple[tuple[Path, str], ...]) -> frozenset[str]:
+    """Those of an interpreter's parts that are files. They do not turn into folders while the server runs."""
+    return frozenset(str(path) for path, _ in lang if path.is_file())
 
 
 def _map_ids(host_uid: int, pid: int) -> None:

@@ -81,6 +81,7 @@ class Groups:
         self._name = f"lambent-{instance}"
         self.layout = layout
         self._cap_bytes = memory_cap_bytes
+        self._known: dict[str, Path | None] = {}  #: by facility, as far as anybody asked
         self._aside: Path | None = None  #: where the server moved, so that v2 controllers could be enabled
         self.watch: MemoryWatch | None = None  #: v1 only
         self.v1_memory = "memory" in layout.v1
@@ -88,11 +89,13 @@ class Groups:
 
     def folder(self, facility: str) -> Path | None:
         """The parent group for memory, cpu, pids, cpuacct, freezer or unified; None when there is none."""
-        base = self.layout.v1.get(facility)
-        if base is None and self.layout.unified is not None:
-            enabled = facility in self.layout.unified_controllers or facility == "unified"
-            base = self.layout.unified if enabled else None
-        return base / self._name if base else None
+        if facility not in self._known:
+            base = self.layout.v1.get(facility)
+            if base is None and self.layout.unified is not None:
+                enabled = facility in self.layout.unified_controllers or facility == "unified"
+                base = self.layout.unified if enabled else None
+            self._known[facility] = base / self._name if base else None
+        return self._known[facility]
 
     def folders(self) -> list[Path]:
         """Every parent group, each once. cpuacct and the v1 freezer only where v2 does not do their work."""
@@ -140,6 +143,7 @@ class Groups:
             except OSError:
                 self._come_back()
                 self.layout = replace(self.layout, unified_controllers=frozenset())
+                self._known.clear()
 
     def _come_back(self) -> None:
         """Undo the move of the server, which needs the folder without controllers again."""
@@ -260,10 +264,10 @@ class Group:
         """Letter and a fresh descriptor for each way in, as `init.c` takes them; the caller closes them."""
         opened: list[tuple[bytes, int]] = []
         for folder in self._folders:
-            if (folder / "tasks").exists():
-                opened.append((b"t", os.open(folder / "tasks", os.O_WRONLY | os.O_CLOEXEC)))
-            else:
+            if folder == self._by_facility.get("unified"):
                 opened.append((b"d", os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)))
+            else:
+                opened.append((b"t", os.open(folder / "tasks", os.O_WRONLY | os.O_CLOEXEC)))
         if "freezer" in self._fds:
             opened.append((b"f", os.open(self._by_facility["freezer"] / "freezer.state", os.O_WRONLY | os.O_CLOEXEC)))
         return opened

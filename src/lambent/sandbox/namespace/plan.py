@@ -106,7 +106,7 @@ class _Tree:
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self._folders: set[str] = set()
-        self._bound: list[str] = []
+        self._bound: set[str] = set()
 
     def folder(self, path: str) -> None:
         if path and path not in self._folders and not self._is_bound(path):
@@ -129,7 +129,7 @@ class _Tree:
         else:
             self.folder(path)
         self.cover(source, path, attributes)
-        self._bound.append(path)
+        self._bound.add(path)
 
     def cover(self, source: str, path: str, attributes: int = RDONLY | NOSUID | NODEV) -> None:
         """Bind over something that is already there."""
@@ -137,7 +137,9 @@ class _Tree:
 
     def _is_bound(self, path: str) -> bool:
         """Below a bound tree nothing can be made; what is named there must exist."""
-        return any(path == bound or path.startswith(bound + "/") for bound in self._bound)
+        while path and path not in self._bound:
+            path = path.rpartition("/")[0]
+        return bool(path)
 
 
 def build(spec: SandboxSpec, host: Host, choices: Choices) -> list[Step]:
