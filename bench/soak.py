@@ -3,7 +3,8 @@
 Callers (`soak_acts`) do what users do, each with functions of its own, drawn from a seed that is printed; the order of
 each caller's acts repeats with the seed, what meets what does not. Meanwhile runtimes, extensions, process 1 of
 sandboxes and the launcher are killed, and environments retired. In the end the server must be as it was: no process,
-mount, control group, loop device or descriptor more, its memory flat, and no traceback. Exit code 1 says what is not.
+mount, control group, loop device or descriptor more, its memory flat, and no traceback. Exit code 1 says what is not;
+Ctrl-C ends everything, says what was seen up to then, and exits with 130.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import IO
 
 from bench.measure import median
@@ -42,6 +44,9 @@ PAUSE_S = (0.2, 1.5)
 BLANKS = 2
 #: Images for /tmp that are kept ready.
 POOLED_LOOPS = 4
+#: For what the callers were about when they were interrupted, once no server answers them any more.
+END_S = 10.0
+INTERRUPTED = 130  #: as shells have it
 
 
 class Soak:
@@ -56,12 +61,24 @@ class Soak:
         self._watch = Watch(server.process.pid, about["instance"], server.data_dir)
         self._callers = [Caller(endpoint, port, number, seed) for number in range(CALLERS)]
         self._end = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._interrupted = False
         self._kills: Counter[str] = Counter()
         self._samples: list[tuple[float, Holdings]] = []
         self.wrong: list[str] = []
 
     def run(self, minutes: float) -> None:
-        _parallel([caller.deploy for caller in self._callers])
+        try:
+            self._run(minutes)
+        except KeyboardInterrupt:
+            self._interrupted = True
+            raise
+        finally:
+            self._end.set()
+
+    def _run(self, minutes: float) -> None:
+        self._start([caller.deploy for caller in self._callers])
+        self._join()
         for caller in self._callers:  # so that all that is made at first use is there
             for _ in range(5):
                 caller.act()
@@ -75,11 +92,8 @@ class Soak:
         self._tell()
 
     def _spend(self, seconds: float) -> None:
-        threads = [threading.Thread(target=self._call, args=(caller,)) for caller in self._callers]
-        threads.append(threading.Thread(target=self._kill))
         begun = time.monotonic()
-        for thread in threads:
-            thread.start()
+        self._start([*(partial(self._call, caller) for caller in self._callers), self._kill])
         minute = 0
         while (passed := time.monotonic() - begun) < seconds and not self._end.wait(min(SAMPLE_S, seconds - passed)):
             now = self._watch.holdings()
@@ -89,17 +103,32 @@ class Soak:
                 acts = sum(caller.acts.total() for caller in self._callers)
                 print(f"minute {minute:2}: {acts} acts, {self._kills.total()} kills, {now.text()}", flush=True)
         self._end.set()
-        for thread in threads:
-            thread.join()
+        self._join()
+
+    def _start(self, works: list[Callable[[], None]]) -> None:
+        """Each in a thread, which is a daemon: nothing that one waits for may keep us from ending."""
+        self._threads = [threading.Thread(target=self._guarded, args=(work,), daemon=True) for work in works]
+        for thread in self._threads:
+            thread.start()
+
+    def _join(self, wait_s: float | None = None) -> None:
+        deadline = time.monotonic() + (wait_s or 0)
+        for thread in filter(threading.Thread.is_alive, self._threads):  # the interruption may come before the start
+            thread.join(None if wait_s is None else max(0.0, deadline - time.monotonic()))
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            self._fail(error)
 
     def _call(self, caller: Caller) -> None:
         while not self._end.is_set():
-            try:
-                caller.act()
-            except Exception as error:
-                self._fail(error)
+            self._guarded(caller.act)
 
     def _fail(self, error: Exception) -> None:
+        if self._interrupted:  # the server ends, as it was told
+            return
         line = f"{type(error).__name__}: {error}"
         if len(self.wrong) < 20:
             self.wrong.append(line)
@@ -135,17 +164,27 @@ class Soak:
     # Afterwards
 
     def _calm(self) -> Holdings:
-        """What the server holds once every environment is gone."""
+        """What the server holds once every environment is gone, its blanks wait and its pool is full.
+
+        Loop devices alone do not say so: those of ended sandboxes, which the kernel has yet to take away, look like
+        images that are still to be made. And what is made has a descriptor more for a moment: two looks must agree.
+        """
         deadline = time.monotonic() + CALM_S
         for caller in self._callers:
             caller.hang_up()
         self._server.retire_all()
+        earlier = self._watch.holdings()
         while True:
-            now = self._watch.holdings()
-            settled = now.processes == 1 + 2 * BLANKS and now.loops == BLANKS + POOLED_LOOPS
-            if settled or time.monotonic() > deadline:
-                return now
             time.sleep(0.1)
+            now = self._watch.holdings()
+            full = now.processes == 1 + 2 * BLANKS and now.loops == BLANKS + POOLED_LOOPS
+            settled = full and self._watch.images() == POOLED_LOOPS and now.descriptors == earlier.descriptors
+            if settled:
+                return now
+            if time.monotonic() > deadline:
+                print(f"not settled after {CALM_S:g} s", flush=True)
+                return now
+            earlier = now
 
     def _judge_memory(self) -> None:
         quarter = len(self._samples) // 4
@@ -166,6 +205,13 @@ class Soak:
         # A process 1 or the launcher may take along what several callers wait for.
         if struck.total() > 2 * self._kills.total() + 10:
             self.wrong.append(f"{struck.total()} answers were struck by {self._kills.total()} kills")
+
+    def interrupted(self) -> None:
+        """After the server's end, which fails whatever the callers still wait for."""
+        self._join(END_S)
+        print("interrupted", flush=True)
+        self._judge_memory()
+        self._tell()
 
     def stopped(self) -> None:
         """After the server's end."""
@@ -189,14 +235,6 @@ def leaks(before: Holdings, after: Holdings) -> list[str]:
     return [*found, f"descriptors are left: {dict(left)}"] if left else found
 
 
-def _parallel(works: list[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=work) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
 def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "none"
 
@@ -208,6 +246,8 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     print(f"seed {options.seed}", flush=True)
     with tempfile.TemporaryFile("w+") as stderr:
+        soak: Soak | None = None
+        interrupted = False
         try:
             with Server(stderr=stderr, blanks=BLANKS) as server:
                 soak = Soak(server, options.seed, stderr)
@@ -215,7 +255,15 @@ def main(arguments: list[str]) -> int:
         except NoServer as error:
             print(f"bench: {error}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            interrupted = True
+        if soak is None:
+            return INTERRUPTED
+        if interrupted:
+            soak.interrupted()
         soak.stopped()
     for line in soak.wrong:
         print(f"WRONG {line}")
+    if interrupted:
+        return INTERRUPTED
     return 1 if soak.wrong else 0

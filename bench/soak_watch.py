@@ -66,12 +66,27 @@ class Watch:
                 found[re.split(r"[:\[]", path)[0] if path[0] != "/" else path.rpartition("/")[2]] += 1
         return found
 
-    def _loops(self) -> int:
+    def images(self) -> int:
+        """File systems for /tmp that are kept ready: the server has them open, and they are at no path."""
+        devices = set(self._loop_devices())
         count = 0
+        for path in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                count += path.stat().st_dev in devices
+        return count
+
+    def _loops(self) -> int:
+        return len(self._loop_devices())
+
+    def _loop_devices(self) -> list[int]:
+        """Numbers of those in use whose files are the server's."""
+        found = []
         for path in Path("/sys/block").glob("loop*/loop/backing_file"):
             with suppress(OSError):  # detached meanwhile
-                count += str(self.data_dir) in path.read_text()
-        return count
+                if str(self.data_dir) in path.read_text():
+                    major, minor = (path.parent.parent / "dev").read_text().split(":")
+                    found.append(os.makedev(int(major), int(minor)))
+        return found
 
     # Whom to kill
 
