@@ -23,6 +23,7 @@ from sandbox.arena import (
     NOBODY,
     PYTHON,
     Arena,
+    Guest,
     Stage,
     eventually,
     finish,
@@ -465,6 +466,45 @@ def test_the_end_of_process_1_ends_everything_and_is_reported(arena: Arena) -> N
         assert len(stage.deaths) == 1
 
     arena.play(scenario)
+
+
+@needs_groups
+@pytest.mark.parametrize("arena", [ROOT, ROOT_PYTHON], ids=lambda arena: arena.name)
+def test_a_process_that_is_killed_before_it_says_that_it_runs_has_run_and_ended(arena: Arena) -> None:
+    """It is born into a frozen group, so that the kill comes first for certain."""
+
+    async def scenario(stage: Stage) -> None:
+        sandbox = await stage.create()
+        starting = await _start_frozen(sandbox)
+        os.kill(sandbox.usage().pids[0], signal.SIGKILL)
+        sandbox.holdings.group.freeze(False)  # the v1 freezer does not let go of the dead
+        guest = await asyncio.wait_for(starting, 20)
+        assert await guest.end() == (ExitStatus(signal=9), "")
+        sandbox.signal(guest.pid, signal.SIGTERM)  # means nobody
+        assert await finish(sandbox, "/bin/true") == (ExitStatus(code=0), "")
+        await sandbox.destroy("test")
+
+    arena.play(scenario)
+
+
+@needs_groups
+def test_a_process_that_has_not_started_when_process_1_ends_never_did() -> None:
+    async def scenario(stage: Stage) -> None:
+        sandbox = await stage.create()
+        starting = await _start_frozen(sandbox)
+        os.kill(sandbox.first.pid, signal.SIGKILL)
+        with pytest.raises(SandboxError, match="process 1 of the sandbox ended"):
+            await asyncio.wait_for(starting, 20)
+        await sandbox.destroy("test")
+
+    ROOT.play(scenario)
+
+
+async def _start_frozen(sandbox: Any) -> asyncio.Task[Guest]:
+    sandbox.holdings.group.freeze(True)
+    starting = asyncio.create_task(start(sandbox, "/bin/true"))
+    assert await eventually(lambda: bool(sandbox.usage().pids)) and not starting.done()
+    return starting
 
 
 def test_the_end_is_heard_of_without_a_free_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ class ProcessSpec:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A started process. `pid` is the host's.
+    """A started process. `pid` is the host's; 0 of one that somebody killed before it was known.
 
     `output` is the read end (non-blocking) of one pipe that is its standard output and its standard error, so that
     what it writes to both keeps its order, as in AWS's log. The caller owns and closes it.

@@ -101,6 +101,8 @@ class FirstProcess:
     async def run(self, spec: ProcessSpec, output: int, on_exit: Callable[[int], None], orders: int = -1) -> int:
         """Start a guest and return its host pid. `on_exit(wait status)` is called once, later.
 
+        The pid is 0 of one that was killed before it could tell; then `on_exit` was called already.
+
         `output` becomes its standard output and its standard error, `orders` its standard input if there is one.
         """
         token = self._next_token
@@ -117,7 +119,7 @@ class FirstProcess:
 
     def signal(self, pid: int, signum: int) -> None:
         for token, started in self._started.items():
-            if started.pid == pid:
+            if pid and started.pid == pid:
                 self._send(struct.pack("<cII", b"G", token, signum))
 
     def stop_all(self, stopped: bool) -> None:
@@ -233,13 +235,19 @@ class FirstProcess:
                 started.answer.set_result(pid)
 
     def _exited(self, token: int, status: int) -> None:
+        """Also of one that never said that it runs: each says so itself, and somebody may kill it just before that.
+
+        What it does itself until then ends in F or is no signal.
+        """
         started = self._started.pop(token, None)
         if started is None:
             return
-        if started.answer.done():
-            started.on_exit(status)
-        else:
-            _fail(started.answer, "the process was killed before it started")
+        if not started.answer.done():
+            if not os.WIFSIGNALED(status):
+                _fail(started.answer, "the process ended before it started")
+                return
+            started.answer.set_result(0)
+        started.on_exit(status)
 
     def _close_socket(self) -> None:
         if self._socket.fileno() >= 0:
@@ -274,8 +282,11 @@ class FirstProcess:
             os.close(self._pidfd)
             _wait(self.pid)
         _fail(self._ready, "process 1 of the sandbox ended")
-        for token in list(self._started):
-            self._exited(token, signal.SIGKILL)
+        for token, started in list(self._started.items()):
+            if started.answer.done():
+                self._exited(token, signal.SIGKILL)
+            else:
+                _fail(started.answer, "process 1 of the sandbox ended")
         if self._ended is not None:
             self._ended.set_result(None)
             self._ended = None

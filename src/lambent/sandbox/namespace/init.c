@@ -506,7 +506,7 @@ failed:
     _exit(1);
 }
 
-static pid_t fork_into_group(void)
+static pid_t fork_into_group(uint32_t token)
 {
     uint64_t arguments[11] = { 0 }; /* struct clone_args; 4: exit_signal, 10: cgroup */
     arguments[4] = SIGCHLD;
@@ -518,8 +518,10 @@ static pid_t fork_into_group(void)
     if (pid >= 0 || errno != ENOSYS)
         return pid;
     pid = fork();
-    if (pid == 0 && write_file(group_fd, "cgroup.procs", 0, 0, "0", 1))
+    if (pid == 0 && write_file(group_fd, "cgroup.procs", 0, 0, "0", 1)) {
+        tell('F', token, (uint32_t)errno, -1);
         _exit(1);
+    }
     return pid;
 }
 
@@ -543,7 +545,7 @@ static void run(size_t size)
             texts[i] = (char *)next_text(&at, end);
         for (uint32_t i = 0; i < head[2]; i++)
             texts[head[1] + 1 + i] = (char *)next_text(&at, end);
-        pid_t pid = fork_into_group();
+        pid_t pid = fork_into_group(head[0]);
         if (pid == 0)
             become_guest(head[0], cwd, texts, texts + head[1] + 1);
         if (pid < 0) {

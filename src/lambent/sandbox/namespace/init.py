@@ -388,7 +388,7 @@ def become_guest(token: int, cwd: bytes, argv: list[bytes], environment: dict[by
     os._exit(status)
 
 
-def fork_into_group() -> int:
+def fork_into_group(token: int) -> int:
     if guests.group < 0:
         return os.fork()
     arguments = struct.pack("<11Q", CLONE_INTO_CGROUP, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, guests.group)
@@ -399,7 +399,11 @@ def fork_into_group() -> int:
             raise
     pid = os.fork()
     if pid == 0:
-        write_file(b"cgroup.procs", 0, 0, b"0", guests.group)
+        try:
+            write_file(b"cgroup.procs", 0, 0, b"0", guests.group)
+        except OSError as error:
+            tell(b"F", token, error.errno or errno.EIO)
+            os._exit(1)
     return pid
 
 
@@ -410,7 +414,7 @@ def run(body: bytes, fds: list[int]) -> None:
     try:
         if len(guests.running) == MAX_RUNNING:
             raise OSError(errno.EAGAIN, "")
-        pid = fork_into_group()
+        pid = fork_into_group(token)
         if pid == 0:
             become_guest(token, cwd, texts[:argument_count], variables, fds)
         guests.running[pid] = token
