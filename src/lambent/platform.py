@@ -129,6 +129,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
     streaming = StreamingInvoke(invoking, dispatcher)
     edge = Edge(invoking, streaming, urls, managing, control.handle, frozenset({settings.host}))
     await server.serve(edge)
+    worker.expect(version.serving for function in store.functions for version in function.versions.values()
+                  if version.serving is not None)  # fmt: skip
     return url
 
 

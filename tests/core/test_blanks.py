@@ -20,6 +20,7 @@ from lambent.core.blanks import (
     EnvironmentStarting,
     Hand,
     KindExpected,
+    KindsFound,
     Make,
     MemoryMeasured,
     SetTimer,
@@ -63,6 +64,24 @@ def test_a_function_that_is_ready_gets_one_blank() -> None:
     player = Player(most=8)
     player.feed(KindExpected(0.0, "python"))
     player.feed(KindExpected(0.1, "python"))
+    assert player.kinds() == ["python"]
+
+
+def test_a_server_that_starts_with_functions_has_one_for_each_kind_the_most_common_first() -> None:
+    player = Player(most=2)
+    player.feed(KindsFound(0.0, {"node": 3, "rare": 1, "python": 9}))
+    assert player.kinds() == ["node", "python"]
+    player.feed(TimePassed(REMEMBER_S))
+    assert player.kinds() == []  # nobody came
+
+
+def test_what_is_needed_already_goes_before_what_was_found() -> None:
+    player = Player(most=1)
+    player.feed(KindExpected(0.0, "called"))
+    player.feed(KindsFound(0.1, {"python": 9, "called": 1}))
+    assert player.kinds() == ["called"]
+    player.feed(EnvironmentStarting(0.2, "python"))
+    player.feed(TimePassed(0.2 + QUIET_S))
     assert player.kinds() == ["python"]
 
 
@@ -216,6 +235,10 @@ class Walk(RuleBasedStateMachine):
     @rule(kind=st.sampled_from("abc"))
     def expect(self, kind: str) -> None:
         self.feed(KindExpected(self.at, kind))
+
+    @rule(versions=st.dictionaries(st.sampled_from("abc"), st.integers(1, 9)))
+    def find(self, versions: dict[str, int]) -> None:
+        self.feed(KindsFound(self.at, versions))
 
     @precondition(lambda self: self.making)
     @rule(lost=st.booleans(), data=st.data())

@@ -214,6 +214,16 @@ def test_without_blanks_nothing_is_parked(data_dir: Path) -> None:
         assert server.http("GET", "/_lambent/health").json()["blanks"] == 0
 
 
+def test_after_a_restart_blanks_wait_before_anything_was_called(data_dir: Path) -> None:
+    folder = data_dir.with_name("again")
+    with running(folder) as server:
+        server.deploy(Function("plain", "def handler(event, context):\n    return 1\n"), NODE)
+    with running(folder) as server:
+        parked(server, 2)
+        for name in ("plain", "node"):
+            assert server.environment(server.invoke(name).environment)["from_blank"]
+
+
 def test_a_function_of_another_runtime_is_not_given_the_blank(server: Server) -> None:
     script = """#!/bin/sh
 while id=$(curl -sD- "http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation/next" -o /dev/null \\

@@ -5,16 +5,17 @@ network). It is handed to one environment and never to a second one. Each is a p
 no two share hash seeds or an address layout (decision 9).
 
 How many there are follows demand: as many of a kind as were started within one second lately, at least one while
-functions of the kind are in use, never more than `most` together. They are made one after the other while nothing is
-being started, since they would take the processor from those who wait. Memory comes first: when it is tight there are
-none.
+functions of the kind are in use or the server has just started with them, never more than `most` together. They are
+made one after the other while nothing is being started, since they would take the processor from those who wait.
+Memory comes first: when it is tight there are none.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 #: Starts this close together count as one burst.
 BURST_S = 1.0
@@ -41,6 +42,14 @@ class KindExpected:
 
     at: float
     kind: Kind
+
+
+@dataclass(slots=True, eq=False)
+class KindsFound:
+    """So many versions of each kind were there when the server started; it cannot know which of them are used."""
+
+    at: float
+    versions: Mapping[Any, int]  #: by kind
 
 
 @dataclass(slots=True, eq=False)
@@ -108,7 +117,8 @@ class SetTimer:
     at: float
 
 
-Event = (KindExpected | EnvironmentStarting | BlankParked | BlankLost | MemoryMeasured | TimePassed | StopRequested)
+Event = (KindExpected | KindsFound | EnvironmentStarting | BlankParked | BlankLost | MemoryMeasured | TimePassed
+         | StopRequested)  # fmt: skip
 Effect = Hand | Make | End | SetTimer
 
 
@@ -166,6 +176,8 @@ class Blanks:
             self._stopped = True
         elif isinstance(event, KindExpected):
             self._need(event.kind, event.at)
+        elif isinstance(event, KindsFound):
+            self._found(event)
         elif isinstance(event, EnvironmentStarting):
             self._need(event.kind, event.at).note(event.at)
             self._last_start_at = event.at
@@ -183,6 +195,13 @@ class Blanks:
         demand.last_at = at
         self._demand[kind] = demand
         return demand
+
+    def _found(self, event: KindsFound) -> None:
+        """The most common kind first, but after those that were needed already."""
+        rare_first = sorted(event.versions, key=event.versions.__getitem__)
+        found = {kind: _Demand(event.at, deque(), period_from=event.at)
+                 for kind in rare_first if kind not in self._demand}  # fmt: skip
+        self._demand = found | self._demand
 
     def _hand(self, kind: Kind) -> list[Effect]:
         # The youngest first: its pages are still in the processor's cache.

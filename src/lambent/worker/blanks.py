@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from lambent import limits
@@ -18,6 +19,9 @@ from lambent.core import blanks as machine
 from lambent.core.model import ExitStatus, FunctionVersion
 from lambent.runtimes.prepared import BlankKind, PreparedRuntime, blank_kind
 from lambent.sandbox.base import Places, ProcessSpec, Sandbox, SandboxBackend, SandboxError, SandboxSpec
+
+#: Versions whose kinds are told in one go: a millisecond or two of the event loop.
+AT_ONCE = 100
 
 
 class _Blank:
@@ -59,11 +63,28 @@ class Blanks:
         self._handed: _Blank | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def none(self) -> bool:
+        """Whether nothing is ever parked."""
+        spec = SandboxSpec("", None, limits.MEMORY_MIB_MIN, limits.EPHEMERAL_MIB_DEFAULT)
+        return self._most == 0 or not self._backend.can_furnish(spec)
+
     def expect(self, runtime: PreparedRuntime, function: FunctionVersion, network: str) -> None:
         """This function may be called soon."""
         kind = self._kind(runtime, function, network)
         if kind is not None:
             self._feed(machine.KindExpected(self._clock.monotonic(), kind))
+
+    async def find(self, runtime: PreparedRuntime, functions: Sequence[FunctionVersion], network: str) -> None:
+        """These versions, all of this runtime, were there when the server started."""
+        kinds: Counter[BlankKind] = Counter()
+        for number, function in enumerate(functions, 1):
+            kind = self._kind(runtime, function, network)
+            if kind is not None:
+                kinds[kind] += 1
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        self._feed(machine.KindsFound(self._clock.monotonic(), kinds))
 
     async def take(self, runtime: PreparedRuntime, function: FunctionVersion, spec: SandboxSpec,
                    on_death: Callable[[str], None]) -> Sandbox | None:

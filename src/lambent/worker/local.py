@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -57,6 +57,7 @@ class LocalWorker:
         self._empty.set()
         self._refused_before = 0
         self._weighing: asyncio.Future[_Weights] | None = None
+        self._expecting: asyncio.Task[None] | None = None
 
     def start(self, number: int, invocation: Invocation) -> None:
         self._driver(number, invocation.function, "on-demand").start(invocation)
@@ -247,7 +248,28 @@ class LocalWorker:
         self._parts.blanks.expect(runtime, function, self._parts.network)
         return function
 
+    def expect(self, functions: Iterable[FunctionVersion]) -> None:
+        """These were Active when the server started: have blanks for them in a while, without holding up anybody."""
+        if not self._parts.blanks.none:
+            self._expecting = asyncio.create_task(self._expect(list(functions)))
+
+    async def _expect(self, functions: list[FunctionVersion]) -> None:
+        by_runtime: dict[str, list[FunctionVersion]] = {}
+        for function in functions:
+            by_runtime.setdefault(function.runtime, []).append(function)
+        # The most common one first; one at a time, since whoever calls already wants the processor.
+        for identifier, those in sorted(by_runtime.items(), key=lambda item: -len(item[1])):
+            try:
+                runtime = await self._parts.runtimes.prepare(identifier)
+                await self._parts.blanks.find(runtime, those, self._parts.network)
+            except RuntimeUnavailable:
+                continue  # the first call says so
+            except Exception as error:
+                self._parts.complain(f"no blanks for {identifier}: {error!r}")
+
     async def stop(self) -> None:
+        if self._expecting is not None:
+            self._expecting.cancel()
         await self._parts.codes.stop()
         await self._parts.blanks.stop()
         await self._empty.wait()
