@@ -304,7 +304,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class LogsDropped:
-    """Lines of the guest were not kept, because they came too fast. AWS tells telemetry subscribers only."""
+    """Lines of the guest were not kept, because they came too fast. AWS's Text format has no such line."""
 
     dropped_records: int
     dropped_bytes: int
