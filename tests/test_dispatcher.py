@@ -66,7 +66,7 @@ class FakeWorker:
     def environments(self) -> list[dict[str, Any]]:
         return []
 
-    def weigh(self, tell: Callable[[list[dict[str, Any]]], None]) -> None:
+    def look(self, tell: Callable[[list[dict[str, Any]]], None], *, pss: bool = False) -> None:
         tell([])
 
     def story(self, environment_id: str) -> dict[str, Any] | None:

@@ -288,8 +288,11 @@ def test_usage_tells_memory_cpu_and_processes(arena: Arena) -> None:
         assert await guest.line() == "20000000"
         assert await eventually(lambda: (sandbox.usage().cpu_us or 0) > 20_000)
         used = sandbox.usage()
-        assert guest.pid in used.pids and set(sandbox.processes()) >= set(used.pids)
-        weights = [proctable.pss_bytes(pid) for pid in sandbox.processes()]
+        assert guest.pid in used.pids
+        seen = await asyncio.to_thread(sandbox.look(), proctable.Table())
+        assert guest.pid in seen.usage.pids and not seen.frozen
+        assert (seen.usage.memory_peak_bytes or 0) >= used.memory_peak_bytes > 0 < (seen.usage.cpu_us or 0)
+        weights = [proctable.pss_bytes(pid) for pid in (*seen.beside, *seen.usage.pids)]
         # Without root the kernel does not let one look into another user namespace.
         assert sum(weight or 0 for weight in weights) > 10_000 or (arena.name == "rootless" and None in weights)
         assert used.memory_bytes is not None and used.memory_peak_bytes is not None
@@ -302,7 +305,9 @@ def test_usage_tells_memory_cpu_and_processes(arena: Arena) -> None:
         assert after.memory_peak_bytes == used.memory_peak_bytes == sandbox.memory_peak()
         assert (after.cpu_us or 0) >= (used.cpu_us or 0)
         await sandbox.destroy("test")
-        assert sandbox.processes() == () and proctable.pss_bytes(guest.pid) is None
+        gone = await asyncio.to_thread(sandbox.look(), proctable.Table())
+        assert (gone.usage, gone.frozen, gone.beside) == (sandbox.usage(), False, ())
+        assert proctable.pss_bytes(guest.pid) is None
 
     arena.play(scenario)
 

@@ -102,7 +102,10 @@ def test_a_story_tells_every_step(server: Server) -> None:
     server.retire(call.environment)
     ended = server.story(call.environment)  # it can still be told
     assert ended["phase"] == "gone"
-    assert server.story(call.environment.rpartition("-")[2]) == ended  # by its number too
+    again = server.story(call.environment.rpartition("-")[2])  # by its number too
+    # Until it is taken away it is told anew each time, and the host's clock may be corrected by microseconds meanwhile.
+    assert again["id"] == ended["id"]
+    assert [step["event"] for step in again["steps"]] == [step["event"] for step in ended["steps"]]
     assert call.environment not in [row["id"] for row in server.environments()]
 
 

@@ -106,8 +106,8 @@ class FakeDispatcher:
     def environments(self) -> list[dict[str, Any]]:
         return self.rows
 
-    def weigh(self, tell: Callable[[list[dict[str, Any]]], None]) -> None:
-        tell([row | {"pss_bytes": 9} for row in self.rows])
+    def look(self, tell: Callable[[list[dict[str, Any]]], None], *, pss: bool = False) -> None:
+        tell([row | ({"pss_bytes": 9} if pss else {}) for row in self.rows])
 
     def story(self, environment_id: str) -> dict[str, Any] | None:
         return {"id": environment_id, "steps": []} if environment_id in ("env-1", "env-0") else None

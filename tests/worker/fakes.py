@@ -18,7 +18,8 @@ from typing import Any, cast
 from lambent.clock import Clock
 from lambent.core.model import ExitStatus, FunctionVersion, Invocation, Outcome
 from lambent.runtimes.prepared import BootstrapMissing, PreparedRuntime
-from lambent.sandbox.base import Places, Process, ProcessSpec, SandboxError, SandboxSpec, Usage
+from lambent.sandbox.base import Places, Process, ProcessSpec, SandboxError, SandboxSpec, Seen, Usage
+from lambent.sandbox.proctable import Table
 from lambent.worker.base import Served, Sink, Source
 from lambent.worker.blanks import Blanks
 from lambent.worker.codes import Codes
@@ -193,8 +194,9 @@ class FakeSandbox:
     def usage(self) -> Usage:
         return Usage(1 << 20, 2 << 20, 5, tuple(self._tasks))
 
-    def processes(self) -> tuple[int, ...]:
-        return tuple(self._tasks)
+    def look(self) -> Callable[[Table], Seen]:
+        seen = Seen(self.usage(), self._frozen)
+        return lambda _: seen
 
     def memory_peak(self) -> int | None:
         self._called("memory_peak")

@@ -46,10 +46,8 @@ class Management:
         match request.path[len(PREFIX) :].strip("/").split("/"):
             case ["health"]:
                 self._read(request, lambda: {"status": "ok", **self._about()})
-            case ["environments"] if _asks_for(request, "pss"):
-                self._weigh(request)
             case ["environments"]:
-                self._read(request, lambda: {"environments": self._dispatcher.worker.environments()})
+                self._environments(request)
             case ["environments", environment_id, "story"]:
                 self._story(request, environment_id)
             case ["environments", environment_id, "retire"]:
@@ -75,10 +73,11 @@ class Management:
         else:
             request.respond(200, msgspec.json.encode(found))
 
-    def _weigh(self, request: Request) -> None:
-        """The environments with their proportional memory, which is only measured for who asks."""
+    def _environments(self, request: Request) -> None:
+        """With their proportional memory for who asks: to measure it takes most."""
         if request.method in ("GET", "HEAD"):
-            self._dispatcher.worker.weigh(lambda rows: self._read(request, lambda: {"environments": rows}))
+            self._dispatcher.worker.look(lambda rows: self._read(request, lambda: {"environments": rows}),
+                                         pss=_asks_for(request, "pss"))
         else:
             self._read(request, lambda: None)
 

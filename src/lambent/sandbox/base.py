@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lambent.core.model import ExitStatus
+from lambent.sandbox import proctable
 
 
 class SandboxError(Exception):
@@ -85,6 +86,15 @@ class Usage:
     pids: tuple[int, ...] = ()  #: the guest's processes, host pids
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A sandbox at one moment, as the kernel tells."""
+
+    usage: Usage
+    frozen: bool
+    beside: tuple[int, ...] = ()  #: host pids of what the platform runs for it beside the guests
+
+
 class Sandbox(Protocol):
     id: str
     places: Places
@@ -139,8 +149,10 @@ class Sandbox(Protocol):
 
     def usage(self) -> Usage: ...
 
-    def processes(self) -> tuple[int, ...]:
-        """Host pids of all that lives for this sandbox: its guests, and what the platform runs beside them."""
+    def look(self) -> Callable[[proctable.Table], Seen]:
+        """What reads `usage` and `is_frozen`, and may be called in any thread, since for thousands it takes the kernel
+        most of a second. The table is one for all of them. It raises nothing.
+        """
         ...
 
     def memory_peak(self) -> int | None:

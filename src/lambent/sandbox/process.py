@@ -25,7 +25,7 @@ from pathlib import Path
 
 from lambent.core.model import ExitStatus
 from lambent.sandbox import proctable
-from lambent.sandbox.base import Places, Process, ProcessSpec, Sandbox, SandboxError, SandboxSpec, Usage
+from lambent.sandbox.base import Places, Process, ProcessSpec, Sandbox, SandboxError, SandboxSpec, Seen, Usage
 
 #: Longest wait for killed processes in `destroy`; a process in uninterruptible sleep may take that long.
 DESTROY_WAIT_S = 5.0
@@ -53,8 +53,6 @@ class ProcessSandbox:
         self._sessions: set[int] = set()  #: every session that `run` opened and that may still have members
         self._frozen = False
         self._spent_us = 0  #: CPU time of processes that are gone
-        self._cpu_us = 0
-        self._peak_bytes = 0
         self._last_usage = Usage(None, None, None)
         self._empty = asyncio.Event()
         self._empty.set()
@@ -146,19 +144,21 @@ class ProcessSandbox:
 
     def usage(self) -> Usage:
         members = [] if self.dead else self._members()
-        if members:
-            self._peak_bytes = max(self._peak_bytes, sum(proctable.peak_bytes(row.pid) for row in members))
-            # A grandchild that ended takes its time with it unless it was waited for; never let the sum fall.
-            self._cpu_us = max(self._cpu_us, self._spent_us + sum(row.cpu_us for row in members))
-            memory = sum(row.rss_bytes for row in members)
-            self._last_usage = Usage(memory, self._peak_bytes, self._cpu_us, tuple(row.pid for row in members))
-        elif not self._running:
-            self._cpu_us = max(self._cpu_us, self._spent_us)
-            self._last_usage = Usage(0, self._peak_bytes, self._cpu_us)
+        if members or not self._running:
+            self._last_usage = _usage(members, self._last_usage, self._spent_us)
         return self._last_usage
 
-    def processes(self) -> tuple[int, ...]:
-        return () if self.dead else self.usage().pids
+    def look(self) -> Callable[[proctable.Table], Seen]:
+        sessions = frozenset() if self.dead else frozenset(self._sessions)
+        last, frozen, spent_us = self._last_usage, self._frozen, self._spent_us
+
+        def look(table: proctable.Table) -> Seen:
+            members = table.descendants(sessions)
+            if not members:
+                return Seen(last, frozen)
+            return Seen(_usage(members, last, spent_us), all(row.state == "T" for row in members))
+
+        return look
 
     def memory_peak(self) -> int | None:
         return self.usage().memory_peak_bytes
@@ -246,6 +246,14 @@ class ProcessBackend:
     async def stop(self) -> None:
         with contextlib.suppress(OSError):
             self._root.rmdir()
+
+
+def _usage(members: list[proctable.Entry], last: Usage, spent_us: int) -> Usage:
+    """Of these and of those that are gone. Peak and time never fall."""
+    peak = max(last.memory_peak_bytes or 0, sum(proctable.peak_bytes(row.pid) for row in members))
+    # A grandchild that ended takes its time with it unless it was waited for.
+    cpu_us = max(last.cpu_us or 0, spent_us + sum(row.cpu_us for row in members))
+    return Usage(sum(row.rss_bytes for row in members), peak, cpu_us, tuple(row.pid for row in members))
 
 
 def _lang_root(spec: SandboxSpec, folder: Path) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 TICK_US = 1_000_000 // (os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100)
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
@@ -84,26 +85,41 @@ def snapshot() -> dict[int, Entry]:
     return {row.pid: row for row in rows if row is not None}
 
 
-def descendants(sessions: Iterable[int] = (), parents: Iterable[int] = ()) -> list[Entry]:
-    """The living members of these sessions, the children of these parents and all who descend from one of them.
+class Table:
+    """The processes of one moment, for who asks about many: the first question reads all of them."""
 
-    A process that both left its session and outlived its parent is not found by session: nothing ties it to its
-    origin. In a pid namespace orphans become children of process 1, so that naming it as the parent finds all.
-    """
-    table = snapshot()
-    children: dict[int, list[int]] = {}
-    for row in table.values():
-        children.setdefault(row.parent, []).append(row.pid)
-    roots = set(sessions)
-    waiting = [row.pid for row in table.values() if row.session in roots]
-    waiting += [pid for parent in parents for pid in children.get(parent, ())]
-    found: dict[int, Entry] = {}
-    while waiting:
-        pid = waiting.pop()
-        if pid not in found:
-            found[pid] = table[pid]
-            waiting.extend(children.get(pid, ()))
-    return [row for row in found.values() if row.state not in "ZX"]
+    @cached_property
+    def rows(self) -> dict[int, Entry]:
+        return snapshot()
+
+    @cached_property
+    def _children(self) -> dict[int, list[int]]:
+        children: dict[int, list[int]] = {}
+        for row in self.rows.values():
+            children.setdefault(row.parent, []).append(row.pid)
+        return children
+
+    def descendants(self, sessions: Iterable[int] = (), parents: Iterable[int] = ()) -> list[Entry]:
+        """The living members of these sessions, the children of these parents and all who descend from one of them.
+
+        A process that both left its session and outlived its parent is not found by session: nothing ties it to its
+        origin. In a pid namespace orphans become children of process 1, so that naming it as the parent finds all.
+        """
+        table, children, roots = self.rows, self._children, set(sessions)
+        waiting = [row.pid for row in table.values() if row.session in roots] if roots else []
+        waiting += [pid for parent in parents for pid in children.get(parent, ())]
+        found: dict[int, Entry] = {}
+        while waiting:
+            pid = waiting.pop()
+            if pid not in found:
+                found[pid] = table[pid]
+                waiting.extend(children.get(pid, ()))
+        return [row for row in found.values() if row.state not in "ZX"]
+
+
+def descendants(sessions: Iterable[int] = (), parents: Iterable[int] = ()) -> list[Entry]:
+    """Those of `Table`, now."""
+    return Table().descendants(sessions, parents)
 
 
 def boot_id() -> str:

@@ -89,11 +89,14 @@ class Worker(Protocol):
         ...
 
     def environments(self) -> list[dict[str, Any]]:
-        """Every environment that exists, as `/_lambent/environments` shows it."""
+        """Every environment that exists: its id, function, version and phase."""
         ...
 
-    def weigh(self, tell: Callable[[list[dict[str, Any]]], None]) -> None:
-        """Hand `tell` the rows of `environments` with `pss_bytes` in each, from the event loop, a little later."""
+    def look(self, tell: Callable[[list[dict[str, Any]]], None], *, pss: bool = False) -> None:
+        """Hand `tell` the same with all that `/_lambent/environments` shows, from the event loop, a little later.
+
+        With `pss` also the proportional memory of each as `pss_bytes`.
+        """
         ...
 
     def story(self, environment_id: str) -> dict[str, Any] | None:

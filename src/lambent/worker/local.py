@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 from lambent.clock import Clock, rfc3339
@@ -17,12 +16,12 @@ from lambent.limits import MAX_EXTENSIONS
 from lambent.runtimeapi.peer import PeerLookup, holds_socket
 from lambent.runtimes.catalog import RuntimeUnavailable
 from lambent.runtimes.preparation import Runtimes
-from lambent.sandbox import proctable
 from lambent.sandbox.base import SandboxBackend
 from lambent.store.references import names_of
 from lambent.telemetry.logstores import LogStores
 from lambent.worker.base import Owner, PreparationFailed
 from lambent.worker.blanks import Blanks
+from lambent.worker.census import Census, Facts
 from lambent.worker.codes import Codes
 from lambent.worker.driver import Driver
 from lambent.worker.packages import PackageStore
@@ -30,8 +29,6 @@ from lambent.worker.parts import Parts
 
 #: Stories of ended environments that can still be asked for.
 STORIES_KEPT = 200
-#: Proportional memory by environment id, in bytes; None: cannot be told.
-_Weights = dict[str, int | None]
 
 
 class LocalWorker:
@@ -56,7 +53,7 @@ class LocalWorker:
         self._empty = asyncio.Event()
         self._empty.set()
         self._refused_before = 0
-        self._weighing: asyncio.Future[_Weights] | None = None
+        self._looking, self._weighing = Census(self._facts), Census(self._facts, pss=True)
         self._expecting: asyncio.Task[None] | None = None
 
     def start(self, number: int, invocation: Invocation) -> None:
@@ -110,42 +107,34 @@ class LocalWorker:
     # What people see
 
     def environments(self) -> list[dict[str, Any]]:
-        return [self._row(driver) for driver in self._drivers.values() if driver.machine.phase is not Phase.GONE]
+        return [self._known(driver) for driver in self._drivers.values() if driver.machine.phase is not Phase.GONE]
 
-    def _row(self, driver: Driver) -> dict[str, Any]:
-        sandbox = driver.sandbox
-        usage = sandbox.usage() if sandbox is not None else None
+    def look(self, tell: Callable[[list[dict[str, Any]]], None], *, pss: bool = False) -> None:
+        (self._weighing if pss else self._looking).ask(tell)
+
+    def _facts(self) -> list[Facts]:
+        return [Facts(self._row(driver), driver.sandbox.look() if driver.sandbox is not None else None)
+                for driver in self._drivers.values() if driver.machine.phase is not Phase.GONE]  # fmt: skip
+
+    def _known(self, driver: Driver) -> dict[str, Any]:
         return {
             "id": driver.id,
             "function_name": driver.function.name,
             "function_arn": driver.function.function_arn,
             "version": driver.function.version,
             "phase": driver.machine.phase.value,
-            "frozen": sandbox.is_frozen() if sandbox is not None else False,
+        }
+
+    def _row(self, driver: Driver) -> dict[str, Any]:
+        sandbox = driver.sandbox
+        return self._known(driver) | {
             "sandbox": self._parts.backend.name,
-            "pids": list(usage.pids) if usage is not None else [],
-            "created_at": rfc3339(driver.created_wall),
-            "last_used_at": rfc3339(driver.last_used_wall),
+            "created_at": driver.created_wall,
+            "last_used_at": driver.last_used_wall,
             "invocations": driver.invocations,
             "init_type": driver.machine.init_type,
             "from_blank": sandbox is not None and sandbox.id != driver.id,
-            "memory_bytes": usage.memory_bytes if usage is not None else None,
-            "memory_peak_bytes": usage.memory_peak_bytes if usage is not None else None,
-            "cpu_us": usage.cpu_us if usage is not None else None,
         }
-
-    def weigh(self, tell: Callable[[list[dict[str, Any]]], None]) -> None:
-        # In a thread, since thousands take the kernel most of a second; and once for all who ask meanwhile.
-        if self._weighing is None:
-            processes = {driver.id: driver.sandbox.processes() for driver in self._drivers.values()
-                         if driver.sandbox is not None}  # fmt: skip
-            self._weighing = asyncio.get_running_loop().run_in_executor(None, _weights, processes)
-        self._weighing.add_done_callback(partial(self._weighed, tell))
-
-    def _weighed(self, tell: Callable[[list[dict[str, Any]]], None], weighing: asyncio.Future[_Weights]) -> None:
-        self._weighing = None
-        weights = {} if weighing.cancelled() else weighing.result()
-        tell([row | {"pss_bytes": weights.get(row["id"])} for row in self.environments()])
 
     def blanks(self) -> int:
         """Parked blanks that wait for a function."""
@@ -275,11 +264,3 @@ class LocalWorker:
         await self._empty.wait()
         if self._parts.peers is not None:
             self._parts.peers.close()
-
-
-def _weights(processes: dict[str, tuple[int, ...]]) -> _Weights:
-    found: _Weights = {}
-    for environment_id, pids in processes.items():
-        each = [size for pid in pids if (size := proctable.pss_bytes(pid)) is not None]
-        found[environment_id] = sum(each) if each else None
-    return found

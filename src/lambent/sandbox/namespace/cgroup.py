@@ -202,7 +202,8 @@ class Group:
     """The groups of one environment's guests.
 
     The freezer's file and that of the memory's peak stay open, so that each is one system call in every invocation.
-    The others are opened when they are asked for: thousands of environments share the server's descriptors.
+    The others are opened when they are asked for: thousands of environments share the server's descriptors. So what
+    reads by path may do so in any thread; a descriptor may just have been closed, and be somebody else's.
     """
 
     def __init__(self, groups: Groups, name: str, memory_mib: int, cores: int) -> None:
@@ -246,6 +247,8 @@ class Group:
         self._put("cpu_ns", accounting, "cpuacct.usage")
         self._put("events", unified, "cgroup.events")
         self._put("procs", unified or self._folders[0], "cgroup.procs")
+        self._put("memory_peak", memory, names.memory_peak)
+        self._put("freezer", self._by_facility.get("freezer"), "freezer.state")
         self._open("memory_peak", memory, names.memory_peak)
         self._open("freeze", unified, "cgroup.freeze", os.O_WRONLY)
         if "freeze" not in self._fds:
@@ -311,8 +314,9 @@ class Group:
     def memory_now(self) -> int | None:
         return self._number("memory_now")
 
-    def memory_peak(self) -> int | None:
-        return self._number("memory_peak")
+    def memory_peak(self, *, kept: bool = False) -> int | None:
+        """With `kept` from the file that is open."""
+        return self._number("memory_peak", kept=kept)
 
     def oom_kills(self) -> int:
         """Processes of this environment that the kernel killed for memory."""
@@ -327,12 +331,11 @@ class Group:
     def pids(self) -> tuple[int, ...]:
         return tuple(map(int, self._pread("procs", _PIDS_BYTES).split()))
 
-    def _pread(self, name: str, size: int = 4096) -> str:
+    def _pread(self, name: str, size: int = 4096, *, kept: bool = False) -> str:
         """What a file holds now; nothing if this host has no such file, or the group is gone."""
-        kept = self._fds.get(name)
         try:
-            if kept is not None:
-                return os.pread(kept, size, 0).decode()
+            if kept and name in self._fds:
+                return os.pread(self._fds[name], size, 0).decode()
             if name not in self._paths:
                 return ""
             fd = os.open(self._paths[name], os.O_RDONLY | os.O_CLOEXEC)
@@ -343,8 +346,8 @@ class Group:
         except OSError:
             return ""
 
-    def _number(self, name: str) -> int | None:
-        text = self._pread(name).strip()
+    def _number(self, name: str, *, kept: bool = False) -> int | None:
+        text = self._pread(name, kept=kept).strip()
         return int(text) if text.isdecimal() else None
 
     def remove(self) -> list[Path]:

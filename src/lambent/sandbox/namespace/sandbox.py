@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lambent.core.model import ExitStatus
 from lambent.sandbox import proctable
-from lambent.sandbox.base import Places, Process, ProcessSpec, SandboxError, Usage
+from lambent.sandbox.base import Places, Process, ProcessSpec, SandboxError, Seen, Usage
 from lambent.sandbox.namespace import cgroup
 from lambent.sandbox.namespace.first import FirstProcess
 from lambent.sandbox.namespace.tmp_images import TmpMount
@@ -81,6 +81,21 @@ class _Parked:
 
 def _nothing(_: ExitStatus) -> None:
     pass
+
+
+def _measure(group: cgroup.Group | None, first_pid: int, before: Usage, table: proctable.Table) -> Usage:
+    """From the groups where there are any, from the process table otherwise. Peak and time never fall."""
+    peak_before, cpu_before = before.memory_peak_bytes or 0, before.cpu_us or 0
+    now = group.memory_now() if group else None
+    if group is not None and now is not None:
+        return Usage(now, max(peak_before, group.memory_peak() or now), group.cpu_us(), group.pids())
+    guests = table.descendants(parents=[first_pid])
+    first = table.rows.get(first_pid)
+    # Process 1 has waited for all that ended, so their time is in its own row.
+    cpu_us = sum(row.cpu_us for row in guests) + (first.cpu_us if first else 0)
+    peak = sum(proctable.peak_bytes(row.pid) for row in guests)
+    memory = sum(row.rss_bytes for row in guests)
+    return Usage(memory, max(peak_before, peak), max(cpu_before, cpu_us), tuple(row.pid for row in guests))
 
 
 class NamespaceSandbox:
@@ -202,11 +217,7 @@ class NamespaceSandbox:
     def is_frozen(self) -> bool:
         if self.dead:
             return False
-        group = self.holdings.group
-        if group is not None and group.can_freeze():
-            return group.is_frozen()
-        guests = proctable.descendants(parents=[self.first.pid])
-        return all(row.state == "T" for row in guests) if guests else self._frozen
+        return self.look()(proctable.Table()).frozen
 
     def limit_cpu(self, limited: bool) -> None:
         if not self.dead and self.holdings.group is not None:
@@ -233,32 +244,36 @@ class NamespaceSandbox:
             self._last_usage = self._measure()
         return self._last_usage
 
-    def processes(self) -> tuple[int, ...]:
-        return () if self.dead else (self.first.pid, *self.usage().pids)
+    def look(self) -> Callable[[proctable.Table], Seen]:
+        if self.dead:
+            seen = Seen(self._last_usage, False)
+            return lambda _: seen
+        group, first, frozen = self.holdings.group, self.first.pid, self._frozen
+        freezer = group if group is not None and group.can_freeze() else None
+        before = Usage(None, self._peak_bytes, self._cpu_us)
+
+        def look(table: proctable.Table) -> Seen:
+            usage = _measure(group, first, before, table)
+            if freezer is not None:
+                return Seen(usage, freezer.is_frozen(), (first,))
+            guests = table.descendants(parents=[first])
+            return Seen(usage, all(row.state == "T" for row in guests) if guests else frozen, (first,))
+
+        return look
 
     def memory_peak(self) -> int | None:
         group = self.holdings.group
-        peak = None if self.dead or group is None else group.memory_peak()
+        peak = None if self.dead or group is None else group.memory_peak(kept=True)
         if peak is None:
             return self.usage().memory_peak_bytes
         self._peak_bytes = max(self._peak_bytes, peak)
         return self._peak_bytes
 
     def _measure(self) -> Usage:
-        """From the groups where there are any, from the process table otherwise."""
-        group = self.holdings.group
-        now = group.memory_now() if group else None
-        if group is not None and now is not None:
-            self._peak_bytes = max(self._peak_bytes, group.memory_peak() or now)
-            return Usage(now, self._peak_bytes, group.cpu_us(), group.pids())
-        guests = proctable.descendants(parents=[self.first.pid])
-        first = proctable.read(self.first.pid)
-        # Process 1 has waited for all that ended, so their time is in its own row.
-        cpu_us = sum(row.cpu_us for row in guests) + (first.cpu_us if first else 0)
-        self._cpu_us = max(self._cpu_us, cpu_us)
-        self._peak_bytes = max(self._peak_bytes, sum(proctable.peak_bytes(row.pid) for row in guests))
-        memory = sum(row.rss_bytes for row in guests)
-        return Usage(memory, self._peak_bytes, self._cpu_us, tuple(row.pid for row in guests))
+        before = Usage(None, self._peak_bytes, self._cpu_us)
+        usage = _measure(self.holdings.group, self.first.pid, before, proctable.Table())
+        self._peak_bytes, self._cpu_us = usage.memory_peak_bytes or 0, max(self._cpu_us, usage.cpu_us or 0)
+        return usage
 
     async def kill(self) -> None:
         if self.dead:
