@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import hypothesis
 import pytest
+from tests import leftovers
 
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("lambent", deadline=None)
@@ -20,33 +20,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_MARK = leftovers.mark()
+
+
 @pytest.fixture(scope="session", autouse=True)
-def nothing_is_left_behind() -> Iterator[None]:
-    """The lists of mounts, control groups and orphaned processes of Lambent are the same after as before."""
-    before = _listings()
+def nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The lists of mounts, control groups and processes of this run are the same after as before."""
+    run = leftovers.Run(_MARK, (f"{tmp_path_factory.getbasetemp()}/", f"/lambent-test-{os.getpid()}-"))
+    before = run.listings()
     yield
-    left = {name: sorted(found - before[name]) for name, found in _listings().items()}
+    left = {name: sorted(found - before[name]) for name, found in run.listings().items()}
     assert not any(left.values()), f"the test suite left behind: {left}"
-
-
-def _listings() -> dict[str, set[str]]:
-    if not Path("/proc/self/mountinfo").exists():
-        return {}
-    # Without the ids at the start of a line, which are given anew.
-    mounts = {line.split(" ", 4)[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
-    groups = {str(path) for pattern in ("lambent-*", "*/lambent-*") for path in Path("/sys/fs/cgroup").glob(pattern)}
-    return {"mounts": mounts, "control groups": groups, "processes": _orphans()}
-
-
-def _orphans() -> set[str]:
-    """Processes of Lambent that nobody but process 1 or this one is the parent of."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:
-            continue
-        if "lambent" in command and parent in ("1", str(os.getpid())):
-            found.add(f"{folder.name}: {command[:120]}")
-    return found
