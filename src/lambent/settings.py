@@ -103,7 +103,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("data_dir", Path, _home("XDG_DATA_HOME", ".local/share") / "lambent",
             "where functions, code and logs are kept"),
     Setting("cache_dir", Path, _home("XDG_CACHE_HOME", ".cache") / "lambent",
-            "where runtime clients, SDKs and what requirements.txt asks for are installed; may be shared by servers"),
+            "where runtime clients, SDKs and packages of functions are installed; may be shared by servers"),
     Setting("sandbox", str, "auto", "isolation backend", ("auto", "namespace", "process")),
     Setting("network", str, "host", "network of environments: the host's, or none but the Runtime API",
             ("host", "isolated")),

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lambent import settings
-from lambent.cli import requirements
+from lambent.cli import kept, requirements
 from lambent.cli.exits import Stop
 from lambent.cli.package import Package, build
 from lambent.runtimes.catalog import CATALOG
@@ -211,12 +211,12 @@ def test_a_failed_reinstallation_leaves_what_is_kept(
 def test_only_so_many_sets_are_kept(
     folder: Path, cache: Path, pip: Pip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requirements, "KEPT", 2)
+    monkeypatch.setattr(kept, "KEPT", 2)
     for number in range(3):
         (folder / "requirements.txt").write_text(f"greeting=={number}\n")
         built(folder, cache)
-        for age, kept in enumerate(sorted((cache / "requirements").iterdir(), key=lambda one: -one.stat().st_mtime)):
-            os.utime(kept, (1000 - age, 1000 - age))
+        for age, made in enumerate(sorted((cache / "requirements").iterdir(), key=lambda one: -one.stat().st_mtime)):
+            os.utime(made, (1000 - age, 1000 - age))
     assert len(list((cache / "requirements").iterdir())) == 2
     assert built(folder, cache).installed == ("requirements.txt as installed before",)
 

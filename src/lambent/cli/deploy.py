@@ -56,7 +56,7 @@ def deploy(
         int | None, typer.Option("--ephemeral", metavar="MB", help="size of /tmp, 512 to 10240  [default: 512]")
     ] = None,
     reinstall: Annotated[
-        bool, typer.Option("--reinstall", help="install requirements.txt anew, though it has not changed")
+        bool, typer.Option("--reinstall", help="install packages anew, though what asks for them has not changed")
     ] = False,
     endpoint: Endpoint = None,
     as_json: AsJson = False,

@@ -1,28 +1,23 @@
 """A folder as a deployment package: the same files always make the same bytes.
 
-Dependencies that the folder declares (package.json here, requirements.txt in `requirements`) are installed into another
-folder, never into the person's own. Times are fixed and modes are kept, except that every file becomes readable to all,
-since the guest is another user than the one who deploys. What uploads it is `deploy`.
+Dependencies that the folder declares (`requirements`, `node_packages`) are installed into another folder, never into
+the person's own. Times are fixed and modes are kept, except that every file becomes readable to all, since the guest is
+another user than the one who deploys. What uploads it is `deploy`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import io
-import json
-import shutil
 import stat
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lambent.cli import requirements
+from lambent.cli import node_packages, requirements
 from lambent.cli.exits import Stop
-from lambent.cli.requirements import INSTALL_TIMEOUT_S, judge
 from lambent.limits import UNZIPPED_BYTES, ZIPPED_BYTES
 from lambent.runtimes.catalog import CATALOG
-from lambent.runtimes.hosttools import run_tool
 
 _MOMENT = (1980, 1, 1, 0, 0, 0)  # the oldest that a zip can hold
 _LEFT_OUT = frozenset({
@@ -44,7 +39,7 @@ def build(folder: Path, runtime: str, scratch: Path, environ: Mapping[str, str],
           reinstall: bool = False) -> Package:
     """The package of `folder` for a runtime. `scratch` is an empty folder that the caller removes.
 
-    What requirements.txt asks for is kept below `cache_dir`, and installed anew with `reinstall`.
+    What requirements.txt or package.json asks for is kept below `cache_dir`, and installed anew with `reinstall`.
 
     Raises Stop for a folder that is none, a file that cannot be packed, dependencies that cannot be installed, and a
     package over Lambda's limits.
@@ -53,9 +48,8 @@ def build(folder: Path, runtime: str, scratch: Path, environ: Mapping[str, str],
         raise Stop(f"{folder} is not a folder")
     entry = CATALOG.get(runtime)
     files = dict(collect(folder))
-    target, leavings = scratch / "package", scratch / "tmp"
-    for made in (target, leavings):
-        made.mkdir(parents=True, exist_ok=True)
+    leavings = scratch / "tmp"
+    leavings.mkdir(parents=True, exist_ok=True)
     # An interrupted pip or npm leaves its temporary files behind: here they go with the rest.
     environ = {**environ, "TMPDIR": str(leavings)}
     installed: list[str] = []
@@ -63,11 +57,11 @@ def build(folder: Path, runtime: str, scratch: Path, environ: Mapping[str, str],
         packages = requirements.install(folder, entry, scratch, cache_dir, environ, anew=reinstall)
         files = dict(collect(packages.folder)) | files  # the folder's own file wins
         installed.append("requirements.txt as installed before" if packages.kept else "requirements.txt installed")
-    elif entry is not None and entry.family == "nodejs" and _has_dependencies(files.get("package.json")):
+    elif entry is not None and entry.family == "nodejs" and node_packages.are_asked_for(files):
         own = {name: path for name, path in files.items() if not name.startswith("node_modules/")}
-        _install_packages(own, target, environ)
-        files = dict(collect(target)) | own
-        installed.append("package.json installed")
+        packages = node_packages.install(own, scratch, cache_dir, environ, anew=reinstall)
+        files = dict(collect(packages.folder)) | own
+        installed.append("package.json as installed before" if packages.kept else "package.json installed")
     if not files:
         raise Stop(f"{folder} is empty; there is nothing to deploy")
     content = pack(files)
@@ -128,31 +122,3 @@ def pack(files: Mapping[str, Path]) -> bytes:
 
 def _readable(mode: int) -> int:
     return mode & 0o777 | 0o444 | (0o111 if mode & 0o100 else 0)
-
-
-def _has_dependencies(package_json: Path | None) -> bool:
-    if package_json is None:
-        return False
-    try:
-        declared = json.loads(package_json.read_bytes())
-        return bool(declared.get("dependencies") or declared.get("optionalDependencies"))
-    except (OSError, ValueError, AttributeError) as error:
-        raise Stop(f"{package_json} is no package description: {error}") from None
-
-
-def _install_packages(files: Mapping[str, Path], target: Path, environ: Mapping[str, str]) -> None:
-    """In a copy of the folder: install scripts and `file:` dependencies find what they refer to."""
-    npm = shutil.which("npm", path=environ.get("PATH"))
-    if npm is None:
-        raise Stop("package.json has dependencies, and this machine has no npm to install them")
-    for name, path in files.items():
-        copy = target / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, copy)
-    locked = "package-lock.json" in files
-    argv = [npm, "ci" if locked else "install", "--omit=dev", "--no-audit", "--no-fund", "--install-links",
-            "--loglevel=error"] + ([] if locked else ["--no-package-lock"])  # fmt: skip
-    outcome = asyncio.run(run_tool(argv, environ, timeout_s=INSTALL_TIMEOUT_S, cwd=target))
-    judge(outcome, "npm could not install package.json")
-    hidden = target / "node_modules" / ".package-lock.json"  # npm's notes, with times in them
-    hidden.unlink(missing_ok=True)

@@ -8,36 +8,23 @@ installed each time, since what is behind the name may have changed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import re
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from lambent.cli import kept
 from lambent.cli.exits import Stop
+from lambent.cli.kept import INSTALL_TIMEOUT_S, Installed, judge
 from lambent.runtimes import build
 from lambent.runtimes.catalog import CatalogEntry
-from lambent.runtimes.hosttools import ToolOutcome, run_tool
+from lambent.runtimes.hosttools import run_tool
 from lambent.runtimes.interpreters import Interpreter, find
 
 NAME = "requirements.txt"
-INSTALL_TIMEOUT_S = 600.0
-#: Sets that are kept; the ones that were not used for longest go first.
-KEPT = 20
 _OTHER_FILE = re.compile(r"(?:-r|-c|--requirement|--constraint)[ =]*(\S+)")
 #: What makes a line mean something that is not a release in a registry: a path, a URL, a place to look.
 _ELSEWHERE = re.compile(r"(?<!\S)(\.|/|~)|/|\\|@|^-(e|f)|^--(editable|find-links)|\.(whl|zip|tar\.gz)\b|\$\{")
-
-
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """Packages in a folder. `kept`: from an earlier deployment."""
-
-    folder: Path
-    kept: bool = False
 
 
 def install(folder: Path, entry: CatalogEntry, scratch: Path, cache_dir: Path, environ: Mapping[str, str], *,
@@ -50,28 +37,15 @@ def install(folder: Path, entry: CatalogEntry, scratch: Path, cache_dir: Path, e
     if not interpreters:
         raise Stop(f"{NAME} needs Python {entry.version} to be installed, and this machine has none")
     place = _place(folder, interpreters[0], cache_dir, environ)
-    if place is None:
-        target = scratch / "package"
-        asyncio.run(_install(folder, interpreters[0], scratch, target, environ))
-        return Installed(target)
-    if place.is_dir() and not anew:
-        with contextlib.suppress(OSError):  # a cache of somebody else
-            os.utime(place)
-        return Installed(place, kept=True)
-    _install_and_keep(folder, interpreters[0], scratch, place, environ)
-    _forget(place.parent)
-    return Installed(place)
+    return kept.installed(place, scratch / "package",
+                          lambda made: _install(folder, interpreters[0], scratch, made, environ), anew=anew)
 
 
 def _place(folder: Path, interpreter: Interpreter, cache_dir: Path, environ: Mapping[str, str]) -> Path | None:
     """Where the set is kept; None where it is not."""
     texts = _texts(folder / NAME, frozenset())
-    root = cache_dir / "requirements"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    if texts is None or not os.access(root, os.W_OK | os.X_OK):
+    root = kept.root(cache_dir, "requirements")
+    if texts is None or root is None:
         return None
     asked = [f"{name}={value}" for name, value in sorted(environ.items()) if name.startswith("PIP_")]
     name = build.fingerprint(interpreter.abi, interpreter.version, *texts, "", *asked)
@@ -104,24 +78,6 @@ def _without_index(line: str) -> str:
     return "" if re.match(r"(-i|--index-url|--extra-index-url|--trusted-host)\b", line) else line
 
 
-def _install_and_keep(folder: Path, interpreter: Interpreter, scratch: Path, place: Path,
-                      environ: Mapping[str, str]) -> None:
-    async def fill(made: Path) -> None:
-        await _install(folder, interpreter, scratch, made, environ)
-
-    before = place.parent / f".making-{os.getpid()}-before-{place.name}"
-    with contextlib.suppress(FileNotFoundError):
-        place.rename(before)
-    try:
-        asyncio.run(build.make(place, fill))
-    except OSError as error:
-        raise Stop(f"cannot keep packages in {place.parent}: {error.strerror}") from None
-    finally:
-        if before.is_dir() and not place.is_dir():
-            before.rename(place)
-        shutil.rmtree(before, ignore_errors=True)
-
-
 async def _install(folder: Path, interpreter: Interpreter, scratch: Path, target: Path,
                    environ: Mapping[str, str]) -> None:
     pip = await _find_pip(interpreter, scratch, environ)
@@ -145,21 +101,3 @@ async def _find_pip(interpreter: Interpreter, scratch: Path, environ: Mapping[st
     if (await run_tool([interpreter.program, "-I", "-m", "venv", made], environ, timeout_s=120)).code == 0:
         return [made / "bin" / "python", "-I", "-m", "pip"]
     return [sys.executable, "-I", "-m", "pip", "--python", interpreter.program]
-
-
-def _forget(root: Path) -> None:
-    """Remove the sets that were not used for longest."""
-    with contextlib.suppress(OSError):
-        kept = sorted((path for path in root.iterdir() if not path.name.startswith(".")),
-                      key=lambda path: path.stat().st_mtime)  # fmt: skip
-        for path in kept[:-KEPT]:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def judge(outcome: ToolOutcome, complaint: str) -> None:
-    """Raise Stop, after all that the tool said, unless it ended well."""
-    if outcome.code == 0:
-        return
-    if outcome.stderr:
-        print(outcome.stderr.rstrip(), file=sys.stderr)
-    raise Stop(f"{complaint}: {outcome.complaint}")
