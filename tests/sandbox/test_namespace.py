@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lambent.core.model import ExitStatus
-from lambent.sandbox import promptness
+from lambent.sandbox import proctable, promptness
 from lambent.sandbox.base import SandboxError
 from lambent.sandbox.namespace import cgroup, mounts, plan
 from sandbox.arena import (
@@ -35,7 +35,7 @@ from sandbox.arena import (
     without,
 )
 
-ROOT, ROOT_PYTHON, ROOTLESS = ARENAS[1:4]
+PROCESS, ROOT, ROOT_PYTHON, ROOTLESS = ARENAS[:4]
 BUSY = "while :; do :; done"
 KEEPS = "import time; x = b'x' * (80 << 20); print('kept', flush=True); time.sleep(100)"
 MIB = 1024 * 1024
@@ -647,7 +647,30 @@ print(*[name for name in ("SigPnd", "ShdPnd") if int(status[name], 16) >> 14 & 1
 """
 
 
-@pytest.mark.parametrize("arena", [ROOT, ROOT_PYTHON, ROOTLESS], ids=lambda arena: arena.name)
+#: Its first thread ends, the others go on.
+GOES_ON = """
+import ctypes, os, threading, time
+threading.Thread(target=time.sleep, args=(100,)).start()
+print("up", flush=True)
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
+"""
+
+
+@pytest.mark.parametrize("arena", [PROCESS, ROOT, ROOT_PYTHON, ROOTLESS], ids=lambda arena: arena.name)
+def test_a_process_whose_first_thread_has_ended_can_be_killed(arena: Arena) -> None:
+    async def scenario(stage: Stage) -> None:
+        sandbox = await stage.create()
+        guest = await start(sandbox, PYTHON, "-c", GOES_ON)
+        assert await guest.line() == "up"
+        assert await eventually(lambda: (row := proctable.read(guest.pid)) is not None and row.state == "Z")
+        sandbox.signal(guest.pid, signal.SIGKILL)
+        assert (await guest.end())[0] == ExitStatus(signal=9)
+        await sandbox.destroy("test")
+
+    arena.play(scenario)
+
+
+@pytest.mark.parametrize("arena", [PROCESS, ROOT, ROOT_PYTHON, ROOTLESS], ids=lambda arena: arena.name)
 def test_a_signal_is_for_the_first_thread_which_runs_pythons_handlers(arena: Arena) -> None:
     """For any thread of a process that is just being thawed the kernel may take another one."""
 

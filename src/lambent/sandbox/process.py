@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import os
 import shutil
@@ -140,7 +141,7 @@ class ProcessSandbox:
 
     def signal(self, pid: int, signum: int) -> None:
         if pid in self._running and not self.dead:
-            _send(pid, signum)
+            _send_to_first_thread(pid, signum)
 
     def usage(self) -> Usage:
         members = [] if self.dead else self._members()
@@ -372,6 +373,19 @@ def _sessions_in(record: Path) -> set[int]:
         if row is not None and str(row.started) == started and boot == proctable.boot_id():
             sessions.add(row.pid)
     return sessions
+
+
+def _send_to_first_thread(pid: int, signum: int) -> None:
+    """For the reason in `init.c`, where the C library can. SIGKILL is for all of them: a first thread that has ended
+    before the others would not take it.
+    """
+    if signum == signal.SIGKILL or _tgkill is None:
+        _send(pid, signum)
+    else:
+        _tgkill(pid, pid, signum)  # fails when it has ended, which is as well
+
+
+_tgkill = getattr(ctypes.CDLL(None), "tgkill", None)  # glibc 2.30
 
 
 def _send(pid: int, signum: int) -> None:

@@ -584,7 +584,11 @@ static void signal_one(void)
         if (running[i].pid && running[i].token == token_and_signal[0])
             // To its first thread. Of one that is about to leave the freezer the kernel thinks that it has a signal
             // already, and gives one for the whole process to another thread: then Python's handlers do not run.
-            syscall(SYS_tgkill, running[i].pid, running[i].pid, (int)token_and_signal[1]);
+            // Not SIGKILL, which is for all: a first thread that has ended before the others does not take it.
+            if (token_and_signal[1] == SIGKILL)
+                kill(running[i].pid, SIGKILL);
+            else
+                syscall(SYS_tgkill, running[i].pid, running[i].pid, (int)token_and_signal[1]);
 }
 
 static void serve(size_t size)

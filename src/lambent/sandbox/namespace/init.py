@@ -461,7 +461,10 @@ def serve(body: bytes, fds: list[int]) -> None:
     elif kind == b"G":
         token, signum = struct.unpack_from("<II", body, 1)
         for pid in [pid for pid, owner in guests.running.items() if owner == token]:
-            call(TGKILL, pid, pid, signum)  # to its first thread, see `init.c`
+            if signum == signal.SIGKILL:
+                os.kill(pid, signum)
+            else:
+                call(TGKILL, pid, pid, signum)  # to its first thread, see `init.c`
     elif kind == b"K":
         signal_everybody(signal.SIGKILL)
         tell(b"k")
