@@ -52,6 +52,9 @@ class ProcessSandbox:
         self._folder = folder
         self._running: dict[int, tuple[subprocess.Popen[bytes], Callable[[ExitStatus], None]]] = {}
         self._sessions: set[int] = set()  #: every session that `run` opened and that may still have members
+        #: how many forks this host had seen, and who was there then, or later
+        self._known: tuple[int, list[proctable.Entry]] | None = None
+        self._counting = True  #: whether forks are counted here, as far as our own show it
         self._frozen = False
         self._spent_us = 0  #: CPU time of processes that are gone
         self._last_usage = Usage(None, None, None)
@@ -72,10 +75,12 @@ class ProcessSandbox:
             raise SandboxError(f"sandbox {self.id} has ended")
         if self._frozen:
             raise SandboxError(f"sandbox {self.id} is frozen")
+        forks = proctable.forks()
         try:
             child, output = _start_with_pipe(spec)
         except OSError as error:
             raise SandboxError(f"cannot start {spec.argv[0]}: {error.strerror}") from error
+        self._counting &= forks is not None and forks < (proctable.forks() or 0)
         self._running[child.pid] = (child, on_exit)
         self._sessions.add(child.pid)
         self._empty.clear()
@@ -102,7 +107,16 @@ class ProcessSandbox:
         on_exit(ExitStatus(signal=-code) if code < 0 else ExitStatus(code=code))
 
     def _members(self) -> list[proctable.Entry]:
-        members = proctable.descendants(self._sessions)
+        """Everybody in this sandbox. To read the whole process table takes milliseconds, so it is left out while nobody
+        on this host has made a process: then those who were there are all who can be.
+        """
+        forks = proctable.forks() if self._counting else None
+        if self._known is not None and self._known[0] == forks:
+            members = [now for row in self._known[1] if (now := proctable.read(row.pid)) is not None
+                       and now.started == row.started and now.state not in "ZX"]  # fmt: skip
+        else:
+            members = proctable.descendants(self._sessions)
+        self._known = None if forks is None else (forks, members)
         found = {row.session for row in members}
         self._sessions = (self._sessions & (found | self._running.keys())) | found
         return members
