@@ -11,6 +11,7 @@ import pytest
 
 from lambent import dispatcher as module
 from lambent.clock import Clock
+from lambent.core.headroom import Headroom
 from lambent.core.keepalive.fixed import Fixed
 from lambent.core.model import FunctionVersion, Invocation, Outcome, OutcomeKind
 from lambent.core.scheduler import RESERVE_BYTES, Scheduler
@@ -49,6 +50,10 @@ class FakeWorker:
 
     def provision(self, number: int, function: FunctionVersion) -> None:
         self._tell("provision", number)
+        self._add(number)
+
+    def start_ahead(self, number: int, function: FunctionVersion) -> None:
+        self._tell("start ahead", number)
         self._add(number)
 
     def _add(self, number: int) -> None:
@@ -258,6 +263,41 @@ async def test_provisioned_environments_are_made_ahead_and_their_failure_is_told
         made.dispatcher.init_failed(1)
         made.worker.end(1)
         assert made.dispatcher.provision_status(FUNCTION) == (1, 0, 0, "FUNCTION_ERROR_INIT_FAILURE")
+
+
+async def test_environments_are_started_ahead_of_invocations_and_serve_them_even_during_init() -> None:
+    async with stage(headroom=Headroom()) as made:
+        seen: list[tuple[int, bool]] = []
+        made.dispatcher.watch_environments(lambda arn, version, number, born: seen.append((number, born)))
+        made.invoke("r1")
+        made.worker.serve(1)
+        made.invoke("r2")
+        assert made.worker.told[1:] == [("assign", 1), ("start ahead", 2)]
+        assert seen == [(1, True), (2, True)]
+        made.invoke("r3")
+        assert made.worker.told[3:] == [("assign", 2), ("start ahead", 3)]
+        made.worker.serve(2)
+        made.dispatcher.idle(3)
+        made.invoke("r4")
+        assert made.worker.told[5:] == [("assign", 2)]
+        assert made.outcomes.keys() == {"r1", "r3"}
+
+
+async def test_environment_that_cannot_be_started_ahead_costs_nobody_an_answer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with stage(headroom=Headroom()) as made:
+        made.worker.fail = {"start ahead"}
+        made.invoke("r1")
+        made.worker.serve(1)
+        made.invoke("r2")
+        assert made.dispatcher.scheduler.members.keys() == {1}
+        made.invoke("r3")
+        made.worker.serve(1)
+        made.worker.serve(3)
+        assert [kind for kind, _, _ in made.outcomes.values()] == [OutcomeKind.RESPONSE] * 3
+        assert [told for told in made.worker.told if told[0] == "start ahead"] == [("start ahead", 2)]
+    assert "fails on purpose" in capsys.readouterr().err
 
 
 # Faults of ours

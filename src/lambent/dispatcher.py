@@ -287,7 +287,7 @@ class Dispatcher:
         """The worker has failed to do it: there is no such environment, and whoever waits for it is answered."""
         if isinstance(effect, (machine.Assign, machine.Start)):
             self.replied(effect.invocation, outcomes.platform_failed(_OUR_FAULT), None)
-        if isinstance(effect, (machine.Assign, machine.Start, machine.Provision)):
+        if isinstance(effect, (machine.Assign, machine.Start, machine.Provision, machine.StartAhead)):
             self.gone(effect.number)
 
     def _assign(self, effect: machine.Assign) -> None:
@@ -301,6 +301,11 @@ class Dispatcher:
     def _provision(self, effect: machine.Provision) -> None:
         self._tell(effect.function.fleet, effect.number, made=True)
         self.worker.provision(effect.number, effect.function)
+        self._keep_measuring()
+
+    def _start_ahead(self, effect: machine.StartAhead) -> None:
+        self._tell(effect.function.fleet, effect.number, made=True)
+        self.worker.start_ahead(effect.number, effect.function)
         self._keep_measuring()
 
     def _keep_measuring(self) -> None:
@@ -353,6 +358,7 @@ _PERFORM: dict[type, Callable[[Dispatcher, Any], None]] = {
     machine.Assign: Dispatcher._assign,
     machine.Start: Dispatcher._start,
     machine.Provision: Dispatcher._provision,
+    machine.StartAhead: Dispatcher._start_ahead,
     machine.Refuse: Dispatcher._refuse,
     machine.Retire: Dispatcher._retire,
     machine.SetTimer: Dispatcher._set_timer,

@@ -21,6 +21,7 @@ from lambent.callers import Callers
 from lambent.clock import Clock, rfc3339
 from lambent.control.app import ControlPlane
 from lambent.control.s3_source import S3Source
+from lambent.core.headroom import Headroom
 from lambent.core.keepalive.fixed import Fixed
 from lambent.core.scheduler import Scheduler
 from lambent.dispatcher import Dispatcher
@@ -99,7 +100,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
 
     budget, marks = memory_marks(memory_budget(settings.memory_mib))
     scheduler = Scheduler(account_limit=settings.concurrency, keep_alive=Fixed(settings.keep_alive_s),
-                          max_age_s=settings.max_age_s, memory_budget_bytes=budget)
+                          max_age_s=settings.max_age_s, memory_budget_bytes=budget,
+                          headroom=Headroom() if settings.proactive_init else None)
     dispatcher = Dispatcher(scheduler, clock)
     worker = LocalWorker(clock=clock, backend=backend, runtimes=runtimes, packages=packages, logs=logs,
                          owner=dispatcher, network=settings.network,

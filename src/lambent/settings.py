@@ -119,6 +119,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("concurrency", int, 1000, "concurrent executions of each account, in each region", minimum=1),
     Setting("memory_mib", int, 0, "memory of all environments together; 0 takes 80 % of the host's", minimum=0),
     Setting("blanks", int, 8, "most sandboxes kept ready with a waiting runtime in them", minimum=0),
+    Setting("proactive_init", bool, False,
+            "initialise environments ahead of invocations while a function is in use, as AWS does at times"),
     Setting("drain_s", float, 5.0, "seconds that running invocations get when the server stops", minimum=0),
     Setting("stream_bandwidth", str, "aws",
             "rate of a streamed response: as on AWS (6 MiB at full speed, then 2 MiB/s), or unlimited",
@@ -150,6 +152,7 @@ class Settings:
     concurrency: int
     memory_mib: int
     blanks: int
+    proactive_init: bool
     drain_s: float
     stream_bandwidth: Literal["aws", "unlimited"]
     nearest_runtime: bool

@@ -89,6 +89,14 @@ def test_a_timeline_with_offsets_durations_and_cost(lambent: Lambent, server: Fa
     assert lines[-1] == "2 invocations, $0.0000006500 on AWS"
 
 
+def test_an_environment_that_was_made_ahead_says_so(lambent: Lambent, server: FakeServer) -> None:
+    begun = step(0.0, "Started()", "init", "init", "CreateSandbox()")
+    server.stories["3f9a0001"] = STORY | {"made_ahead": True, "steps": [begun, *STORY["steps"][1:]]}
+    lines = [" ".join(line.split()) for line in lambent("story", "3f9a0001").out.splitlines()]
+    assert "initialised in expectation of invocations (--proactive-init)" in lines
+    assert "+0.00 ms init wanted ahead of invocations create sandbox" in lines
+
+
 def test_json_is_the_servers_own(lambent: Lambent, server: FakeServer) -> None:
     server.stories["3f9a0001"] = STORY
     assert json.loads(lambent("story", "3f9a0001", "--json").out) == STORY

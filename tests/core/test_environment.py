@@ -596,6 +596,35 @@ def test_provisioned_environment_whose_init_fails_says_so_and_ends() -> None:
     assert book.feed(ProcessesEnded(0.6)) == ["Destroy"]
 
 
+def test_environment_made_ahead_is_frozen_after_init_which_its_first_invocation_shows_and_is_billed_for() -> None:
+    book = Playbook()
+    book.feed(Started(0.0), SandboxCreated(0.1))
+    assert book.machine.made_ahead and deadline(book).deadline == 10.1
+    assert book.feed(NextRequested(1.1))[-2:] == ["Freeze", "Announce"]
+    book.feed(InvocationAssigned(60.0, invocation()), ResponsePosted(60.01, "r1", response()), NextRequested(60.01))
+    bill = book.report().bill
+    assert (bill.init_ms, bill.billed_ms) == (1000.0, 1010)
+
+
+def test_invocation_that_comes_during_the_init_of_one_made_ahead_follows_it_without_a_freeze() -> None:
+    book = Playbook()
+    book.feed(Started(0.0), SandboxCreated(0.1), InvocationAssigned(0.5, invocation()))
+    effects = book.feed(NextRequested(1.1))
+    assert "Deliver" in effects and "Freeze" not in effects and "Announce" not in effects
+    assert book.machine.made_ahead
+
+
+def test_environment_made_ahead_whose_init_fails_says_so_and_runs_it_again_for_the_first_invocation() -> None:
+    book = Playbook()
+    book.feed(Started(0.0), SandboxCreated(0.1))
+    effects = book.feed(ProcessExited(0.5, ExitStatus(code=1)))
+    assert effects == ["ReportInitRuntimeDone", "ReportInit", "ClearDeadline", "AnnounceInitFailed", "Terminate"]
+    assert book.feed(ProcessesEnded(0.6)) == ["Freeze", "Announce"]
+    assert "Launch" in book.feed(InvocationAssigned(60.0, invocation()))
+    book.feed(NextRequested(60.2), ResponsePosted(60.3, "r1", response()))
+    assert [reply.invocation.request_id for reply in book.replies()] == ["r1"]
+
+
 def test_init_of_a_provisioned_environment_is_shown_but_not_billed_with_its_first_invocation() -> None:
     book = Playbook()
     book.machine = Environment(3.0, "provisioned-concurrency")

@@ -56,7 +56,7 @@ FAILURES = ("exit", "timeout", "Runtime.ImportModuleError", "Runtime.InvalidEntr
 class World:
     """The guest, the host and the callers of one environment, as far as the machine can see them."""
 
-    def __init__(self, external: tuple[str, ...]) -> None:
+    def __init__(self, external: tuple[str, ...], ahead: bool = False) -> None:
         self.machine = Environment(3.0)
         self.external = external
         self.at = 0.0
@@ -67,7 +67,7 @@ class World:
         self.terminating = self.creating = self.frozen = False
         self.destroyed = 0
         self.epoch = 0
-        self.feed(Started(self.at, self.ask()))
+        self.feed(Started(self.at, None if ahead else self.ask()))
 
     def ask(self) -> Invocation:
         self.asked += 1
@@ -138,7 +138,7 @@ class World:
                            ExtensionExitErrorPosted(at, name, "Extension.Sad")]  # fmt: skip
         if self.terminating:
             events.append(ProcessesEnded(at))
-        if machine.phase in (Phase.IDLE, Phase.RESET):
+        if machine.phase in (Phase.INIT, Phase.IDLE, Phase.RESET):
             events.append(InvocationAssigned(at, invocation(f"r{self.asked + 1}", streams=self.asked % 2 == 0)))
         return [event for event in events if machine.refusal(event) is None]
 
@@ -166,9 +166,10 @@ class World:
 
 
 @settings(max_examples=1500, deadline=None)
-@given(external=st.sampled_from([(), ("a",), ("a", "b")]), choices=st.lists(st.integers(0, 10_000), max_size=80))
-def test_random_walk_keeps_every_promise(external: tuple[str, ...], choices: list[int]) -> None:
-    world = World(external)
+@given(external=st.sampled_from([(), ("a",), ("a", "b")]), ahead=st.booleans(),
+       choices=st.lists(st.integers(0, 10_000), max_size=80))  # fmt: skip
+def test_random_walk_keeps_every_promise(external: tuple[str, ...], ahead: bool, choices: list[int]) -> None:
+    world = World(external, ahead)
     for choice in choices:
         if world.machine.phase is Phase.GONE:
             break
@@ -181,9 +182,9 @@ def test_random_walk_keeps_every_promise(external: tuple[str, ...], choices: lis
 
 
 @settings(max_examples=300, deadline=None)
-@given(choices=st.lists(st.integers(0, 10_000), max_size=60))
-def test_every_walk_can_be_ended_and_answers_everybody(choices: list[int]) -> None:
-    world = World(("a",))
+@given(ahead=st.booleans(), choices=st.lists(st.integers(0, 10_000), max_size=60))
+def test_every_walk_can_be_ended_and_answers_everybody(ahead: bool, choices: list[int]) -> None:
+    world = World(("a",), ahead)
     for choice in choices:
         if world.machine.phase is Phase.GONE:
             break

@@ -421,7 +421,11 @@ class Traffic:
         self.fates: Counter[str] = Counter()
 
     def feed(self, event: machine.Event) -> None:
-        for effect in self.made.handle(event):
+        self.note(self.made.handle(event))
+        self.made.check()
+
+    def note(self, effects: list[Effect]) -> None:
+        for effect in effects:
             match effect:
                 case Assign(number=number, invocation=served) | Start(number=number, invocation=served):
                     assert number not in self.serving, "one invocation at a time"
@@ -433,7 +437,6 @@ class Traffic:
                     self.fates[refused.request_id] += 1
                 case _:
                     pass
-        self.made.check()
 
     def finish(self, number: int) -> None:
         if number in self.serving or number in self.initialising:
@@ -479,7 +482,7 @@ class Traffic:
             case 12:
                 if number in self.initialising:
                     self.feed(InitFailed(self.at, number))
-                    self.lose(number)
+                    (self.lose if self.made.members[number].provisioned else self.finish)(number)
             case _:
                 self.generation += 1
                 self.feed(FunctionChanged(self.at, ARN, "$LATEST", f"g{self.generation}"))

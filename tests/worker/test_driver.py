@@ -140,6 +140,34 @@ async def test_provisioned_environment_is_idle_before_anybody_asks() -> None:
         assert not made.host.replies[0][3].cold  # its Init was over before
 
 
+async def test_first_invocation_of_an_environment_made_ahead_is_warm_when_init_was_over() -> None:
+    async with stage() as made:
+        made.start(None)
+        await until(lambda: made.host.happened == ["idle"])
+        assert made.driver.machine.made_ahead and made.sandbox.log[-1] == "freeze"
+        await made.serve("r1", "r2")
+        assert [reply[3].cold for reply in made.host.replies] == [False, False]
+        assert [(bill["start"], bill["init_ms"] is not None) for bill in made.driver.chronicle.bills()] == [
+            ("warm", True), ("warm", False)]  # fmt: skip
+
+
+async def test_first_invocation_of_an_environment_made_ahead_is_cold_when_it_came_during_init() -> None:
+    async with stage(create_gate=(gate := asyncio.Event())) as made:
+        made.start(None)
+        made.driver.assign(invocation("r1"))
+        gate.set()
+        assert (await made.reply())[2] == b'"ok"'
+        assert made.host.replies[0][3].cold and made.driver.machine.made_ahead
+
+
+async def test_environment_made_ahead_whose_init_fails_is_kept_and_its_first_invocation_is_cold() -> None:
+    async with stage(stillborn, obliging) as made:
+        made.start(None)
+        await until(lambda: made.host.happened == ["init failed", "idle"])
+        await made.serve("r1")
+        assert made.host.replies[0][2] == b'"ok"' and made.host.replies[0][3].cold
+
+
 async def test_caller_who_wants_the_log_gets_what_was_printed_before_end_and_report() -> None:
     async def talking(api: Api) -> ExitStatus:
         request_id = await api.next()

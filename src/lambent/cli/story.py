@@ -21,7 +21,7 @@ from lambent.errors import ApiError
 
 #: What happened, in words; `{field}` is the event's own.
 EVENTS = {
-    "Started": "wanted",
+    "Started": "wanted{ahead}",
     "SandboxCreated": "sandbox created",
     "SandboxFailed": "sandbox failed: {reason}",
     "ExtensionRegistered": "extension {participant} registered",
@@ -61,7 +61,7 @@ EFFECTS: dict[str, str | None] = {
     "Terminate": "end processes",
     "Destroy": "destroy sandbox",
     "Announce": None,
-    "AnnounceInitFailed": "give up",
+    "AnnounceInitFailed": "tell that it failed",
     "ReportInitStart": None,
     "ReportInit": None,
     "ReportStart": None,
@@ -144,6 +144,8 @@ def tell(told: dict[str, Any]) -> None:
     print(f"environment {told['id']} of {told['function_name']}:{told['version']}, now {told['phase']}")
     if told.get("log_stream"):
         print(f"log stream {told['log_stream']}")
+    if told.get("made_ahead"):
+        print("initialised in expectation of invocations (--proactive-init)")
     print()
     steps = told.get("steps", ())
     if steps and not steps[0]["event"].startswith("Started"):
@@ -172,6 +174,8 @@ def words(call: str, meanings: dict[str, Any]) -> str:
     fields = dict(pair.split("=", 1) for pair in _SEPARATOR.split(inside) if "=" in pair)
     if ended := _EXIT.fullmatch(fields.get("exit", "")):
         fields["exit"] = _ending(*ended.groups())
+    if call == "Started()":
+        fields["ahead"] = " ahead of invocations"
     if name in meanings:
         meaning = meanings[name]
         text = "" if meaning is None else meaning.format_map(_Fields(fields))

@@ -22,7 +22,7 @@ ThrottleReason = Literal[
 REQUESTS_PER_UNIT = 10
 
 
-class _Rate:
+class Rate:
     """A bucket that holds the requests of one second."""
 
     __slots__ = ("_at", "_left")
@@ -85,8 +85,8 @@ class Leases:
         #: kept beside what they are sums of, because every invocation asks
         self._unreserved_held = 0
         self._unreserved_limit = account_limit
-        self._rate = _Rate()  #: of all functions without a reservation
-        self._rates: dict[str, _Rate] = {}  #: of those that have one
+        self._rate = Rate()  #: of all functions without a reservation
+        self._rates: dict[str, Rate] = {}  #: of those that have one
 
     @property
     def held(self) -> int:
@@ -101,11 +101,17 @@ class Leases:
                 return "ConcurrentInvocationLimitExceeded"
             admitted = self._rate.admits(at, self._unreserved_limit * REQUESTS_PER_UNIT)
             return None if admitted else "FunctionInvocationRateLimitExceeded"
-        left = reserved - self._set_aside.get(function_arn, 0) - self._held.get(function_arn, 0)
-        if left <= 0:
+        if self.left(function_arn) <= 0:
             return "ReservedFunctionConcurrentInvocationLimitExceeded"
         admitted = self._rates[function_arn].admits(at, reserved * REQUESTS_PER_UNIT)
         return None if admitted else "ReservedFunctionInvocationRateLimitExceeded"
+
+    def left(self, function_arn: str) -> int:
+        """How many more it could have now. Negative where what is held was reserved for somebody else since."""
+        reserved = self._reserved.get(function_arn)
+        if reserved is None:
+            return self._unreserved_limit - self._unreserved_held
+        return reserved - self._set_aside.get(function_arn, 0) - self._held.get(function_arn, 0)
 
     def take(self, function_arn: str) -> None:
         self._held[function_arn] = self._held.get(function_arn, 0) + 1
@@ -128,7 +134,7 @@ class Leases:
             self._rates.pop(function_arn, None)
         else:
             self._reserved[function_arn] = concurrency
-            self._rates.setdefault(function_arn, _Rate())
+            self._rates.setdefault(function_arn, Rate())
         self._count()
 
     def set_aside(self, function_arn: str, environments: int) -> None:

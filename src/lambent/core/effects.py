@@ -120,7 +120,7 @@ class Announce:
 
 @dataclass(slots=True, eq=False)
 class AnnounceInitFailed:
-    """Tell the scheduler that an environment which nobody waits for could not be initialised, and ends."""
+    """Tell the scheduler that an environment which nobody waits for could not be initialised. On demand it is kept."""
 
 
 @dataclass(slots=True, eq=False)

@@ -101,6 +101,7 @@ class Environment:
         self.frozen = False  #: true in IDLE and nowhere else
         self.initialising = False  #: from the launch until all wait in Next
         self.started = False
+        self.made_ahead = False  #: on demand, and yet of no invocation that was there
         self.retiring: str | None = None
         self._epoch = 0
         self._armed = False  #: a deadline is set
@@ -140,6 +141,7 @@ class Environment:
     def _started(self, event: Started) -> None:
         self.started = True
         self.assigned = event.invocation
+        self.made_ahead = event.invocation is None and self.init_type == "on-demand"
         self._effects.append(CreateSandbox())
 
     def _sandbox_created(self, event: SandboxCreated) -> None:
@@ -250,9 +252,10 @@ class Environment:
         if self.phase is Phase.INIT:
             self._drop_fatal()
             self._clear_deadline()
+            if self.assigned is None:
+                self._effects.append(AnnounceInitFailed())
             if self.init_type != "on-demand" and self.assigned is None:
                 self.retiring = self.retiring or "init failed"
-                self._effects.append(AnnounceInitFailed())
                 self._stop(at, "failure", Phase.SHUTDOWN)
                 return
             self._stop(at, "timeout" if status == "timeout" else "failure", Phase.RESET)

@@ -1,6 +1,7 @@
 """The machine of all environments together: which one serves an invocation, when one is started, kept and retired.
 
-It composes: `concurrency` says who may run, `fleet` which idle environment serves, `keepalive` how long one is kept.
+It composes: `concurrency` says who may run, `fleet` which idle environment serves, `keepalive` how long one is kept,
+`headroom` how many are started before anybody needs them.
 `dispatcher.py` drives it live; a simulator can drive the same object in virtual time. Environments are numbers here;
 drivers give them names. A synchronous invocation does not queue: it is assigned, started or refused at once, as on
 AWS. One exception: where an environment has just answered and is about to be idle, the invocation waits for it for a
@@ -20,16 +21,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from lambent.core.concurrency import Pools
-from lambent.core.fleet import Fleet, FleetKey, Member
+from lambent.core.fleet import Fleet, FleetKey, Member, recycled_at
+from lambent.core.headroom import Headroom
 from lambent.core.journal import IllegalEvent, InvariantBroken, Journal
 from lambent.core.keepalive.base import KeepAlive
 from lambent.core.model import FunctionVersion, Invocation
 
 #: What a starting environment is taken to need until memory is measured again (Python with its imports).
 RESERVE_BYTES = 32 * 1024 * 1024
-#: Environments are recycled up to this share earlier than the maximum age, so that they do not go all at once.
-AGE_JITTER = 0.1
-
 #: How long an invocation waits for an environment that is about to be idle, before one is started for it.
 SETTLE_S = 0.02
 
@@ -94,7 +93,7 @@ class ProvisionChanged:
 
 @dataclass(slots=True, eq=False)
 class InitFailed:
-    """A provisioned environment could not be initialised; EnvironmentGone follows."""
+    """One that nobody waits for could not be initialised. EnvironmentGone follows, or, on demand, EnvironmentIdle."""
 
     at: float
     number: int
@@ -160,6 +159,14 @@ class Provision:
 
 
 @dataclass(slots=True, eq=False)
+class StartAhead:
+    """Make one for invocations that are expected. It may be assigned before it ends, as `Start` does."""
+
+    number: int
+    function: FunctionVersion
+
+
+@dataclass(slots=True, eq=False)
 class Refuse:
     invocation: Invocation
     reason: str
@@ -183,18 +190,19 @@ class SetTimer:
 Event = (InvocationArrived | EnvironmentSettling | EnvironmentIdle | EnvironmentGone | FunctionChanged
          | ReservationChanged | ProvisionChanged | InitFailed | MemoryMeasured | RetireAsked
          | TimePassed | ClockAdvanced | StopRequested)  # fmt: skip
-Effect = Assign | Start | Provision | Refuse | Retire | SetTimer
+Effect = Assign | Start | Provision | StartAhead | Refuse | Retire | SetTimer
 
 
 class Scheduler:
     """Every fleet. `handle` is the only method that changes it."""
 
     def __init__(self, *, account_limit: int, keep_alive: KeepAlive, max_age_s: float,
-                 memory_budget_bytes: int | None = None) -> None:
+                 memory_budget_bytes: int | None = None, headroom: Headroom | None = None) -> None:
         self.pools = Pools(account_limit)
         self.keep_alive = keep_alive
         self.max_age_s = max_age_s
         self.memory_budget_bytes = memory_budget_bytes
+        self.headroom = headroom  #: None: nothing is started before it is needed
         self.journal = Journal()
         self.fleets: dict[FleetKey, Fleet] = {}
         self.members: dict[int, Member] = {}
@@ -238,8 +246,9 @@ class Scheduler:
             self._effects.append(Refuse(invocation, reason))
         elif fleet is not None and fleet.idle:
             self._assign(fleet, invocation)
+            self._look_ahead(event.at, fleet, invocation)
         elif fleet is not None and len(fleet.settling) > len(fleet.waiting):
-            leases.take(arn)
+            fleet.take_lease()
             due = event.at + SETTLE_S
             fleet.waiting.append((due, invocation))
             self._set_timer(due)
@@ -249,23 +258,38 @@ class Scheduler:
     def _assign(self, fleet: Fleet, invocation: Invocation) -> None:
         member = fleet.take()
         assert member is not None
-        member.busy = True
-        member.invocations += 1
-        if not member.provisioned:
-            member.leased = True
-            fleet.leases.take(fleet.arn)
+        fleet.serve(member)
         self._effects.append(Assign(member.number, invocation))
 
     def _start_for(self, at: float, invocation: Invocation) -> None:
-        if not self._make_room(RESERVE_BYTES):
+        fleet = self.fleets.get(invocation.function.fleet)
+        if fleet is not None and fleet.ahead:
+            self._assign(fleet, invocation)  # its Init has begun, so it is ready before a new one would be
+        elif not self._make_room(RESERVE_BYTES):
             self._effects.append(Refuse(invocation, "MemoryExhausted"))
             return
-        fleet = self._fleet(invocation.function.fleet)
-        member = self._add(at, fleet)
-        member.invocations = 1
-        member.leased = True
-        fleet.leases.take(fleet.arn)
-        self._effects.append(Start(member.number, invocation))
+        else:
+            fleet = self._fleet(invocation.function.fleet)
+            member = self._add(at, fleet)
+            fleet.serve(member)
+            self._effects.append(Start(member.number, invocation))
+        self._look_ahead(at, fleet, invocation)
+
+    def _look_ahead(self, at: float, fleet: Fleet, served: Invocation) -> None:
+        """An invocation got an environment; start those that the next ones will need. Nobody is retired for them."""
+        if self.headroom is None:
+            return
+        fleet.demand.served(at, fleet.running)
+        if fleet.idle or fleet.obsolete or fleet.is_provided:
+            return
+        usable = fleet.leases.left(fleet.arn)
+        for _ in range(self.headroom.missing(fleet.demand, at, spare=len(fleet.ahead), usable=usable)):
+            # Twice: one more must still be possible for somebody who is there.
+            if not self._has_room(2 * RESERVE_BYTES) or not self.headroom.admits(at):
+                break
+            member = self._add(at, fleet)
+            fleet.ahead[member.number] = member
+            self._effects.append(StartAhead(member.number, served.function))
 
     def _fleet(self, key: FleetKey) -> Fleet:
         fleet = self.fleets.get(key)
@@ -276,18 +300,11 @@ class Scheduler:
     def _add(self, at: float, fleet: Fleet, provisioned: bool = False) -> Member:
         self._last_number += 1
         number = self._last_number
-        jitter = (number * 2654435761 % 2**32) / 2**32  # a multiplicative hash: spread, and the same at each replay
-        expires_at = at + self.max_age_s * (1 - AGE_JITTER * jitter)
-        member = Member(number, fleet, at, expires_at, provisioned)
+        member = Member(number, fleet, at, recycled_at(number, at, self.max_age_s), provisioned)
         fleet.members[number] = member
         self.members[number] = member
         self._starting += 1
         return member
-
-    def _release(self, member: Member) -> None:
-        if member.leased:
-            member.leased = False
-            member.fleet.leases.give_back(member.fleet.arn)
 
     def _environment_settling(self, event: EnvironmentSettling) -> None:
         member = self.members.get(event.number)
@@ -304,7 +321,7 @@ class Scheduler:
         """Start environments for those whose time is over, and for those who wait for more than will be idle."""
         while fleet.waiting and (fleet.waiting[0][0] <= until or len(fleet.waiting) > len(fleet.settling)):
             _, invocation = fleet.waiting.popleft()
-            fleet.leases.give_back(fleet.arn)
+            fleet.give_lease_back()
             self._start_for(at, invocation)
         if fleet.waiting:
             self._set_timer(fleet.waiting[0][0])
@@ -318,25 +335,27 @@ class Scheduler:
         fleet = member.fleet
         member.busy = False
         self._is_up(member)
+        fleet.ahead.pop(member.number, None)
         fleet.settling.discard(member.number)
-        self._release(member)
+        fleet.release(member)
         if not member.retiring:
             if fleet.obsolete or self.stopping or event.at >= member.expires_at:
                 self._retire(member, "updated" if fleet.obsolete else "stopping" if self.stopping else "age")
             elif fleet.waiting and not member.provisioned:
-                self._serve_waiting(member)
+                self._serve_waiting(event.at, member)
             else:
                 self._rest(event.at, member)
         self._wait_no_longer(fleet, event.at, float("-inf"))
         if member.provisioned and not fleet.ready:
             self._judge_provision(event.at, fleet)
 
-    def _serve_waiting(self, member: Member) -> None:
-        _, invocation = member.fleet.waiting.popleft()  # its lease was taken when it began to wait
-        member.busy = True
-        member.leased = True
-        member.invocations += 1
+    def _serve_waiting(self, at: float, member: Member) -> None:
+        fleet = member.fleet
+        _, invocation = fleet.waiting.popleft()
+        fleet.give_lease_back()  # taken when it began to wait
+        fleet.serve(member)
         self._effects.append(Assign(member.number, invocation))
+        self._look_ahead(at, fleet, invocation)
 
     def _rest(self, at: float, member: Member) -> None:
         member.idle_since = at
@@ -351,7 +370,9 @@ class Scheduler:
         fleet = member.fleet
         self._is_up(member)
         fleet.settling.discard(member.number)
-        self._release(member)
+        fleet.release(member)
+        if not (member.invocations or member.provisioned):
+            fleet.demand.wasted(event.at)
         fleet.drop(member)
         del fleet.members[member.number]
         self._wait_no_longer(fleet, event.at, float("-inf"))
@@ -387,7 +408,7 @@ class Scheduler:
         self.stopping = True
         for fleet in list(self.fleets.values()):
             for _, invocation in fleet.waiting:
-                fleet.leases.give_back(fleet.arn)
+                fleet.give_lease_back()
                 self._effects.append(Refuse(invocation, "ServiceStopping"))
             fleet.waiting.clear()
             self._want(fleet, 0)
@@ -440,15 +461,14 @@ class Scheduler:
             member.retiring = True  # its machine ends it by itself
             member.fleet.failure = "FUNCTION_ERROR_INIT_FAILURE"
             member.fleet.ready = False
+        elif member is not None and member.fleet.ahead.pop(event.number, None) is not None:
+            member.failed = True  # the invocation that gets it has Init run again
+            member.fleet.demand.wasted(event.at)
 
     def provision(self, key: FleetKey) -> tuple[int, int, int, str]:
         """Of one version: environments wanted, allocated, available, and why an Init failed (empty when none did)."""
         fleet = self.fleets.get(key)
-        if fleet is None:
-            return 0, 0, 0, ""
-        kept = fleet.provisioned()
-        initialised = sum(1 for member in kept if not member.busy or member.invocations)
-        return fleet.wanted, len(kept), initialised if fleet.ready else 0, fleet.failure
+        return fleet.provision() if fleet is not None else (0, 0, 0, "")
 
     # Time
 
@@ -529,13 +549,16 @@ class Scheduler:
         return True
 
     def _retire_least_useful(self) -> bool:
-        idle = (member for fleet in self.fleets.values() for member in fleet.idle.values())
-        least = min(idle, key=self.keep_alive.usefulness, default=None)
+        spare = (member for fleet in self.fleets.values() for member in (*fleet.ahead.values(), *fleet.idle.values()))
+        least = min(spare, key=self._usefulness, default=None)
         if least is None:
             return False
         self._retire(least, "memory")
         self._leaving.add(least.number)
         return True
+
+    def _usefulness(self, member: Member) -> tuple[bool, float]:
+        return member.invocations > 0, self.keep_alive.usefulness(member)  # nobody has missed the others so far
 
     # What must hold after every event
 
@@ -552,13 +575,6 @@ class Scheduler:
             yield from fleet.invariants()
             if not fleet.members and not fleet.wanted:
                 yield f"fleet {key} is empty"
-        for member in self.members.values():
-            if member.fleet.is_idle(member) and not member.timed:
-                yield f"environment {member.number} is idle without a timer"
-            if member.starting and not member.busy:
-                yield f"environment {member.number} is idle and still starting"
-            if member.leased and (not member.busy or member.provisioned):
-                yield f"environment {member.number} holds a lease that it does not need"
 
     def check(self) -> None:
         """Raise InvariantBroken, with the story, if any promise is broken."""

@@ -57,7 +57,7 @@ class Owner(Protocol):
     def idle(self, number: int) -> None: ...
 
     def init_failed(self, number: int) -> None:
-        """An environment that nobody waits for could not be initialised; `gone` follows."""
+        """An environment that nobody waits for could not be initialised; `gone` follows, or, on demand, `idle`."""
         ...
 
     def init_failure(self, function: FunctionVersion, environment_id: str) -> str | None:
@@ -74,6 +74,10 @@ class Worker(Protocol):
 
     def provision(self, number: int, function: FunctionVersion) -> None:
         """Initialise an environment that no invocation waits for."""
+        ...
+
+    def start_ahead(self, number: int, function: FunctionVersion) -> None:
+        """The same for invocations that are expected: on demand, and it may be assigned before it is idle."""
         ...
 
     def assign(self, number: int, invocation: Invocation) -> None: ...

@@ -79,6 +79,7 @@ class Driver:
         self.created_wall = parts.clock.wall()
         self.last_used_wall = self.created_wall
         self.invocations = 0
+        self._was_ready = False  #: before the first invocation came
         self.chronicle = Chronicle(parts, function, init_type, self.created_wall)
         self._parts = parts
         self._clock: Clock = parts.clock
@@ -413,7 +414,8 @@ class Driver:
 
     def _served(self) -> Served:
         # Provisioned ones were initialised before anybody asked: their first invocation waits for nothing.
-        return Served(self.id, self.invocations <= 1 and self.machine.init_type != "provisioned-concurrency")
+        ready = self._was_ready or self.machine.init_type == "provisioned-concurrency"
+        return Served(self.id, self.invocations <= 1 and not ready)
 
     def _reply(self, effect: do.Reply) -> None:
         invocation = effect.invocation
@@ -458,6 +460,8 @@ class Driver:
         self.sandbox.limit_cpu(effect.limited)
 
     def _announce(self, _: do.Announce) -> None:
+        if not self.invocations:
+            self._was_ready = self.machine.runtime is State.READY  # not if its Init has failed
         self._parts.owner.idle(self.number)
 
     def _announce_init_failed(self, _: do.AnnounceInitFailed) -> None:

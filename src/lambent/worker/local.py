@@ -62,6 +62,9 @@ class LocalWorker:
     def provision(self, number: int, function: FunctionVersion) -> None:
         self._driver(number, function, "provisioned-concurrency").start(None)
 
+    def start_ahead(self, number: int, function: FunctionVersion) -> None:
+        self._driver(number, function, "on-demand").start(None)
+
     def _driver(self, number: int, function: FunctionVersion, init_type: InitType) -> Driver:
         environment_id = f"{self._run}-{number}"
         driver = Driver(number, environment_id, function, self._parts, init_type)
@@ -133,6 +136,7 @@ class LocalWorker:
             "last_used_at": driver.last_used_wall,
             "invocations": driver.invocations,
             "init_type": driver.machine.init_type,
+            "made_ahead": driver.machine.made_ahead,
             "from_blank": sandbox is not None and sandbox.id != driver.id,
         }
 
@@ -187,6 +191,7 @@ class LocalWorker:
             "function_arn": driver.function.function_arn,
             "version": driver.function.version,
             "init_type": driver.machine.init_type,
+            "made_ahead": driver.machine.made_ahead,
             "log_group": driver.function.log_group,
             "log_stream": driver.chronicle.log_stream,
             "phase": driver.machine.phase.value,
