@@ -192,6 +192,31 @@ def test_a_sandbox_in_the_background_has_the_least_weight_of_all() -> None:
     ROOT.play(scenario)
 
 
+def cpu_group() -> str:
+    """Of this process, below the hierarchy's mount point."""
+    rows = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    return next(path for _, names, path in rows if "cpu" in names.split(","))
+
+
+@needs_groups
+@pytest.mark.skipif("cpu" not in cgroup.detect_here().v1, reason="needs version 1 of the cpu control groups")
+def test_the_server_has_a_group_of_its_own_for_the_processor_as_long_as_it_runs() -> None:
+    top, before = cgroup.detect_here().v1["cpu"], cpu_group()
+    first, second = (cgroup.Groups(name, cgroup.detect_here(), 1 << 30) for name in ("older", "newer"))
+    try:
+        first.prepare()
+        assert cpu_group() == "/lambent-older-server"
+        assert (top / "lambent-older-server" / "cpu.shares").read_text() == "10240\n"
+        assert (top / "lambent-older" / "cpu.shares").read_text() == "128\n"
+        second.prepare()
+        assert cpu_group() == "/lambent-newer-server"
+        first.remove()  # whose group the other one would have come back to
+    finally:
+        second.remove()
+        first.remove()
+    assert cpu_group() in (before, "/") and not list(top.glob("lambent-*er-server"))
+
+
 SLICES = """
 import ctypes, os, struct
 def slice_ns():

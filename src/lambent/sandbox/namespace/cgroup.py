@@ -26,6 +26,7 @@ from lambent.sandbox.namespace.layout import CONTROLLERS as _CONTROLLERS
 from lambent.sandbox.namespace.layout import Layout, detect, detect_here
 from lambent.sandbox.namespace.layout import read as _read
 from lambent.sandbox.namespace.memory_watch import MemoryWatch
+from lambent.sandbox.namespace.server_group import ServerGroup
 
 __all__ = ["PERIOD_US", "Group", "Groups", "Layout", "cpu_quota_us", "detect", "detect_here", "memory_settings",
            "quota_value", "write"]  # fmt: skip
@@ -83,6 +84,7 @@ class Groups:
         self._cap_bytes = memory_cap_bytes
         self._known: dict[str, Path | None] = {}  #: by facility, as far as anybody asked
         self._aside: Path | None = None  #: where the server moved, so that v2 controllers could be enabled
+        self._server: ServerGroup | None = None  #: v1 only
         self.watch: MemoryWatch | None = None  #: v1 only
         self.v1_memory = "memory" in layout.v1
         self.v1_cpu = "cpu" in layout.v1
@@ -114,6 +116,9 @@ class Groups:
             for path in self.folders():
                 path.mkdir(exist_ok=True)
             self._enable(self.folder("unified"))
+            if self.v1_cpu:
+                self._server = ServerGroup(self.layout.v1["cpu"], f"{self._name}-server")
+                self._server.enter()
             memory, cpu = self.folder("memory"), self.folder("cpu")
             if cpu is not None:
                 write(*((cpu / "cpu.shares", _WEIGHT_V1) if self.v1_cpu else (cpu / "cpu.weight", _WEIGHT_V2)))
@@ -195,6 +200,9 @@ class Groups:
         for path in self.folders():
             with contextlib.suppress(OSError):
                 path.rmdir()
+        if self._server is not None:
+            self._server.leave()
+            self._server = None
         self._come_back()
 
 
