@@ -38,8 +38,8 @@ def test_ps_is_a_table_for_people(lambent: Lambent, server: FakeServer) -> None:
 
 
 def test_ages_are_in_platform_time(lambent: Lambent, server: FakeServer) -> None:
-    server.time = ago(hours=-5)
-    server.add_environment("3f9a0001", created_at=ago(hours=-4, minutes=-50), last_used_at=ago(hours=-4, minutes=-55))
+    server.time = "2099-01-01T12:00:00.000Z"
+    server.add_environment("3f9a0001", created_at="2099-01-01T11:50:00.000Z", last_used_at="2099-01-01T11:55:00.000Z")
     assert lambent("ps").out.splitlines()[1].split()[4:6] == ["10m00s", "5m00s"]
 
 
