@@ -40,8 +40,10 @@ WARM_S = 400.0
 CALM_S = 30.0
 #: Between two kills, at least and at most.
 PAUSE_S = (0.2, 1.5)
-#: Parked sandboxes with a waiting runtime: one for Python and one for Node.js, so that as many are there in the end.
-BLANKS = 2
+#: Parked sandboxes: one each for Python, Node.js and custom runtimes, so that as many are there in the end; and their
+#: processes, the waiting runtimes of two of them among these.
+BLANKS = 3
+PARKED_PROCESSES = 5
 #: Images for /tmp that are kept ready.
 POOLED_LOOPS = 4
 #: For what the callers were about when they were interrupted, once no server answers them any more.
@@ -177,7 +179,7 @@ class Soak:
         while True:
             time.sleep(0.1)
             now = self._watch.holdings()
-            full = now.processes == 1 + 2 * BLANKS and now.loops == BLANKS + POOLED_LOOPS
+            full = now.processes == 1 + PARKED_PROCESSES and now.loops == BLANKS + POOLED_LOOPS
             settled = full and self._watch.images() == POOLED_LOOPS and now.descriptors == earlier.descriptors
             if settled:
                 return now

@@ -1,9 +1,10 @@
-"""Blanks that are not needed any more while they are made: whoever notices first takes the sandbox away."""
+"""Blanks as they are made. Where one is not needed any more, whoever notices first takes the sandbox away."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 from fakes import FakeHost
@@ -45,10 +46,20 @@ class Parking:
         self.happened.append("destroy")
 
 
-def blanks_of(parking: Parking) -> Blanks:
+def blanks_of(parking: Parking, kind: BlankKind = KIND) -> Blanks:
     blanks = Blanks(backend=cast(Any, parking), clock=Clock(), run="r", most=1, memory_budget_bytes=BUDGET_BYTES)
-    blanks._feed(KindExpected(0.0, KIND))
+    blanks._feed(KindExpected(Clock().monotonic(), kind))
     return blanks
+
+
+async def test_a_bare_one_is_parked_as_soon_as_its_sandbox_is_made() -> None:
+    parking = Parking()
+    parking.made.set()
+    blanks = blanks_of(parking, replace(KIND, argv=()))
+    await asyncio.sleep(0)
+    assert parking.happened == ["create"] and blanks.machine.parked() == 1
+    await blanks.stop()
+    assert parking.happened == ["create", "destroy"]
 
 
 async def test_one_that_is_not_needed_before_it_was_begun_is_never_made() -> None:

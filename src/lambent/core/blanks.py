@@ -1,4 +1,4 @@
-"""The machine of parked blanks: sandboxes with a runtime that waits there before anybody needs it.
+"""The machine of parked blanks: sandboxes that wait, most with a runtime in them, before anybody needs them.
 
 A blank belongs to a *kind*: everything that a runtime cannot change about itself once it runs (interpreter, arguments,
 network). It is handed to one environment and never to a second one. Each is a process of its own, never a fork, so that

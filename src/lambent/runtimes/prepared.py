@@ -8,7 +8,7 @@ the customer's own variables).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -127,7 +127,7 @@ class BlankKind:
     """What a runtime cannot change about itself once it runs: functions that agree in it can share parked blanks."""
 
     runtime: PreparedRuntime
-    argv: tuple[str, ...]
+    argv: tuple[str, ...]  #: of the process that waits; empty for a bare sandbox, in which nothing runs yet
     network: str
 
     def environment(self, places: Places) -> dict[str, str]:
@@ -136,10 +136,13 @@ class BlankKind:
         return row | {"LAMBENT_PARKED": "1"}
 
 
-def blank_kind(runtime: PreparedRuntime, places: Places, function: FunctionVersion, network: str) -> BlankKind | None:
-    """The kind of blank that can become this function's runtime; None where only a process of its own will do."""
-    if runtime.family == "provided" or any(name.startswith(_READ_AT_START) for name in function.environment):
-        return None
+def blank_kind(runtime: PreparedRuntime, places: Places, function: FunctionVersion, network: str) -> BlankKind:
+    """The kind of blank that can become this function's: a bare one where only a process of its own will do."""
+    if runtime.family == "provided":  # whichever it is, the sandbox is the same
+        runtime = replace(runtime, identifier=runtime.family, actual=runtime.family, version_label="")
+        return BlankKind(runtime, (), network)
+    if any(name.startswith(_READ_AT_START) for name in function.environment):
+        return BlankKind(runtime, (), network)
     nowhere = Path()  # only custom runtimes look at the package
     return BlankKind(runtime, runtime.command(places, function, task=nowhere, opt=None), network)
 

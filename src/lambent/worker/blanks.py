@@ -1,4 +1,4 @@
-"""The live body of `core.blanks`: makes sandboxes with a waiting runtime in each, and hands them out.
+"""The live body of `core.blanks`: makes sandboxes, most with a waiting runtime in them, and hands them out.
 
 A blank that cannot be made into somebody's environment is ended, and the environment made from nothing, as if there had
 been no blank. Blanks need a backend that can furnish a sandbox later; elsewhere nothing is ever parked.
@@ -88,7 +88,7 @@ class Blanks:
 
     async def take(self, runtime: PreparedRuntime, function: FunctionVersion, spec: SandboxSpec,
                    on_death: Callable[[str], None]) -> Sandbox | None:
-        """A sandbox of `spec` with this function's runtime waiting in it, if one is parked."""
+        """A sandbox of `spec`, with this function's runtime waiting in it where one can, if one is parked."""
         kind = self._kind(runtime, function, spec.network)
         if kind is None or not self._backend.can_furnish(spec):
             return None
@@ -170,8 +170,9 @@ class Blanks:
                 await sandbox.destroy("not needed")
                 return
             blank.sandbox = sandbox
-            environment = kind.environment(sandbox.places) | {"AWS_LAMBDA_RUNTIME_API": sandbox.api_address}
-            await sandbox.park(ProcessSpec(kind.argv, environment, "/"), blank.runtime_ended)
+            if kind.argv:
+                environment = kind.environment(sandbox.places) | {"AWS_LAMBDA_RUNTIME_API": sandbox.api_address}
+                await sandbox.park(ProcessSpec(kind.argv, environment, "/"), blank.runtime_ended)
         except Exception as error:
             if not isinstance(error, (SandboxError, OSError)):
                 traceback.print_exception(error)
