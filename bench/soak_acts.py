@@ -20,9 +20,9 @@ from botocore.exceptions import ClientError
 from bench import soak_functions as functions
 
 #: What a killed process, process 1 or launcher makes of an invocation. Its Init may have to be repeated within its time
-#: on a ninth of a processor.
+#: on a ninth of a processor; and the end of a stream that it was writing may be heard of before its own.
 STRUCK = {"Runtime.ExitError", "Extension.Crash", "ServiceException", "Runtime.OutOfMemory", "Runtime.Unknown",
-          "Sandbox.Timedout"}  # fmt: skip
+          "Sandbox.Timedout", "Runtime.TruncatedResponse"}  # fmt: skip
 _READY_S = 120
 _KINDS = {"py": "python", "js": "node", "own": "own", "ext": "python", "url": "node"}
 _RUNTIMES = {"python": functions.PYTHON, "node": functions.NODE, "own": "provided.al2023"}
