@@ -294,11 +294,16 @@ def furnish(spec: SandboxSpec, empty: str, views: Mapping[str, str], tmp: int | 
 
 def encode(steps: Iterable[Step]) -> bytes:
     """As `init.c` reads it: opcode, counts, 64-bit numbers, then length, bytes and a zero for each text."""
-    return b"".join([_encode(step.name, step.numbers, step.texts) for step in steps])
+    return b"".join([(_encode if step.name == "file" else _encode_once)(step.name, step.numbers, step.texts)
+                     for step in steps])  # fmt: skip
 
 
-@lru_cache(4096)
+@lru_cache(1024)
+def _encode_once(name: str, numbers: tuple[int, ...], texts: tuple[bytes, ...]) -> bytes:
+    """Most steps of most sandboxes are the same, but for what is in their files."""
+    return _encode(name, numbers, texts)
+
+
 def _encode(name: str, numbers: tuple[int, ...], texts: tuple[bytes, ...]) -> bytes:
-    # Most steps of most sandboxes are the same.
     head = struct.pack(f"<BBB{len(numbers)}Q", OPCODES[name], len(numbers), len(texts), *numbers)
     return head + b"".join([struct.pack("<I", len(text)) + text + b"\0" for text in texts])
