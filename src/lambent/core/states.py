@@ -67,7 +67,6 @@ RUNTIME_TABLE: dict[tuple[State, type], State] = {
 }
 # An extension that waits in Next may not ask again, and of an error posted twice the first one counts (AWS's published
 # emulator, core/externalagent_states.go and internalagent_states.go).
-
 EXTENSION_TABLE: dict[tuple[State, type], State] = {
     (State.STARTED, ExtensionRegistered): State.REGISTERED,
     (State.REGISTERED, NextRequested): State.READY,
@@ -110,7 +109,6 @@ class Extension:
     @property
     def events(self) -> tuple[str, ...]:
         return ("INVOKE",) * self.invoke + ("SHUTDOWN",) * self.shutdown
-
 
     @property
     def words(self) -> str:

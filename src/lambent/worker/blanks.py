@@ -63,11 +63,10 @@ class Blanks:
         self._handed: _Blank | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def none(self) -> bool:
-        """Whether nothing is ever parked."""
+    def can_park(self) -> bool:
+        """Whether anything is ever parked, with these settings on this host."""
         spec = SandboxSpec("", None, limits.MEMORY_MIB_MIN, limits.EPHEMERAL_MIB_DEFAULT)
-        return self._most == 0 or not self._backend.can_furnish(spec)
+        return self._most > 0 and self._backend.can_furnish(spec)
 
     def expect(self, runtime: PreparedRuntime, function: FunctionVersion, network: str) -> None:
         """This function may be called soon."""

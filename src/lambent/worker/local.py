@@ -244,7 +244,7 @@ class LocalWorker:
 
     def expect(self, functions: Iterable[FunctionVersion]) -> None:
         """These were Active when the server started: have blanks for them in a while, without holding up anybody."""
-        if not self._parts.blanks.none:
+        if self._parts.blanks.can_park():
             self._expecting = asyncio.create_task(self._expect(list(functions)))
 
     async def _expect(self, functions: list[FunctionVersion]) -> None:

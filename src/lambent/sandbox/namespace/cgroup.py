@@ -44,15 +44,13 @@ class _Files:
     quota: str
 
 
+_V1 = _Files("memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control", "cpu.cfs_quota_us")
+_V2 = _Files("memory.current", "memory.peak", "memory.events", "cpu.max")
 #: What all guests together weigh against any other group of the host, in both versions' units: an eighth. Whoever waits
 #: for their answers, the server first, runs elsewhere and must not queue behind them. What time is left is theirs.
 _WEIGHT_V1, _WEIGHT_V2 = "128", "12"
-
-#: room for every process that a group may have, each a line of at most eight characters
+#: Room for every process that a group may have, each a line of at most eight characters.
 _PIDS_BYTES = limits.PROCESSES * 8
-
-_V1 = _Files("memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control", "cpu.cfs_quota_us")
-_V2 = _Files("memory.current", "memory.peak", "memory.events", "cpu.max")
 
 
 def cpu_quota_us(memory_mib: int, cores: int) -> int:
