@@ -301,6 +301,7 @@ def test_usage_tells_memory_cpu_and_processes(arena: Arena) -> None:
             assert used.memory_peak_bytes > 20_000_000
         await sandbox.kill()
         guest.close()
+        assert (await asyncio.to_thread(sandbox.look(), proctable.Table())).usage.pids == ()
         after = sandbox.usage()
         assert after.memory_peak_bytes == used.memory_peak_bytes == sandbox.memory_peak()
         assert (after.cpu_us or 0) >= (used.cpu_us or 0)

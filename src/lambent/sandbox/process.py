@@ -165,13 +165,12 @@ class ProcessSandbox:
 
     def look(self) -> Callable[[proctable.Table], Seen]:
         sessions = frozenset() if self.dead else frozenset(self._sessions)
-        last, frozen, spent_us = self._last_usage, self._frozen, self._spent_us
+        running, frozen, last, spent_us = bool(self._running), self._frozen, self._last_usage, self._spent_us
 
         def look(table: proctable.Table) -> Seen:
             members = table.descendants(sessions)
-            if not members:
-                return Seen(last, frozen)
-            return Seen(_usage(members, last, spent_us), all(row.state == "T" for row in members))
+            usage = _usage(members, last, spent_us) if members or not running else last
+            return Seen(usage, all(row.state == "T" for row in members) if members else frozen)
 
         return look
 
