@@ -10,7 +10,7 @@ import time
 import tracemalloc
 
 from bench.measure import Line
-from lambent.core import events, scheduler
+from lambent.core import events, scheduling
 from lambent.core.environment import Environment
 from lambent.core.journal import STEPS_KEPT
 from lambent.core.keepalive.fixed import Fixed
@@ -35,8 +35,8 @@ class Pair:
         self.environment = Environment(30)
         self.at = 0.0
         first = self._invocation("0")
-        [start] = self.scheduler.handle(scheduler.InvocationArrived(self.at, first))
-        assert isinstance(start, scheduler.Start)
+        [start] = self.scheduler.handle(scheduling.InvocationArrived(self.at, first))
+        assert isinstance(start, scheduling.Start)
         self.number = start.number
         self.environment.handle(events.Started(self.at, first))
         self.environment.handle(events.SandboxCreated(self.at))
@@ -51,7 +51,7 @@ class Pair:
         """One warm invocation, from its arrival until its environment is idle again."""
         self.at += 0.001
         invocation = self._invocation(request_id)
-        self.scheduler.handle(scheduler.InvocationArrived(self.at, invocation))
+        self.scheduler.handle(scheduling.InvocationArrived(self.at, invocation))
         self.environment.handle(events.InvocationAssigned(self.at, invocation))
         self._answer(request_id)
 
@@ -60,11 +60,11 @@ class Pair:
         response = events.ResponsePosted(self.at, request_id, Outcome(OutcomeKind.RESPONSE, b"{}"))
         if machine.refusal(response) is None:  # the Runtime API asks before it feeds
             machine.handle(response)
-        self.scheduler.handle(scheduler.EnvironmentSettling(self.at, self.number))
+        self.scheduler.handle(scheduling.EnvironmentSettling(self.at, self.number))
         following = events.NextRequested(self.at)
         if machine.refusal(following) is None:
             machine.handle(following)
-        self.scheduler.handle(scheduler.EnvironmentIdle(self.at, self.number))
+        self.scheduler.handle(scheduling.EnvironmentIdle(self.at, self.number))
 
 
 def measure() -> list[Line]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from lambent.clock import Clock
 from lambent.core import chaos, outcomes
-from lambent.core import scheduler as machine
+from lambent.core import scheduling as machine
 from lambent.core.chaos import Chaos
 from lambent.core.fleet import FleetKey
 from lambent.core.model import FunctionVersion, Invocation, Outcome

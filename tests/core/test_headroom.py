@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from playbook import function, invocation
 from test_scheduler import ARN, Traffic, feed
 
-from lambent.core import scheduler as machine
 from lambent.core.headroom import BACK_OFF_S, STARTS_PER_S, WINDOW_S, Demand, Headroom
 from lambent.core.keepalive.fixed import Fixed
-from lambent.core.scheduler import (
-    RESERVE_BYTES,
+from lambent.core.scheduler import RESERVE_BYTES, Scheduler
+from lambent.core.scheduling import (
     Assign,
     Effect,
     EnvironmentGone,
     EnvironmentIdle,
     EnvironmentSettling,
+    Event,
     FunctionChanged,
     InitFailed,
     InvocationArrived,
@@ -28,7 +28,6 @@ from lambent.core.scheduler import (
     ProvisionChanged,
     ReservationChanged,
     Retire,
-    Scheduler,
     Start,
     StartAhead,
     StopRequested,
@@ -348,7 +347,7 @@ class Expecting(Traffic):
         super().__init__(made)
         self.starts: deque[float] = deque()
 
-    def feed(self, event: machine.Event) -> None:
+    def feed(self, event: Event) -> None:
         effects = self.made.handle(event)
         self.made.check()
         for effect in effects:

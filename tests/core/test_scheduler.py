@@ -11,19 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from playbook import function, invocation
 
-from lambent.core import scheduler as machine
 from lambent.core.journal import IllegalEvent
 from lambent.core.keepalive.fixed import Fixed
 from lambent.core.model import Invocation
-from lambent.core.scheduler import (
-    RESERVE_BYTES,
-    SETTLE_S,
+from lambent.core.scheduler import RESERVE_BYTES, SETTLE_S, Scheduler
+from lambent.core.scheduling import (
     Assign,
     ClockAdvanced,
     Effect,
     EnvironmentGone,
     EnvironmentIdle,
     EnvironmentSettling,
+    Event,
     FunctionChanged,
     InitFailed,
     InvocationArrived,
@@ -34,7 +33,6 @@ from lambent.core.scheduler import (
     ReservationChanged,
     Retire,
     RetireAsked,
-    Scheduler,
     SetTimer,
     Start,
     StopRequested,
@@ -49,7 +47,7 @@ def scheduler(limit: int = 10, budget: int | None = None, keep_alive_s: float = 
                      memory_budget_bytes=budget)
 
 
-def feed(made: Scheduler, *events: machine.Event) -> list[Effect]:
+def feed(made: Scheduler, *events: Event) -> list[Effect]:
     """The effects of the last event, timers aside."""
     effects: list[Effect] = []
     for event in events:
@@ -395,7 +393,7 @@ class Tenant:
         else:
             self.feed(InvocationArrived(at, invocation(f"r{at}", name=name, account=self.account)))
 
-    def feed(self, event: machine.Event) -> None:
+    def feed(self, event: Event) -> None:
         for effect in feed(self.made, event):
             if isinstance(effect, Refuse):
                 self.seen.append(("refused", effect.reason))
@@ -420,7 +418,7 @@ class Traffic:
         self.initialising: set[int] = set()
         self.fates: Counter[str] = Counter()
 
-    def feed(self, event: machine.Event) -> None:
+    def feed(self, event: Event) -> None:
         self.note(self.made.handle(event))
         self.made.check()
 

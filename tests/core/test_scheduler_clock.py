@@ -5,8 +5,8 @@ from __future__ import annotations
 from playbook import invocation
 from test_scheduler import feed, one, scheduler, started
 
-from lambent.core.scheduler import (
-    SETTLE_S,
+from lambent.core.scheduler import SETTLE_S
+from lambent.core.scheduling import (
     Assign,
     ClockAdvanced,
     EnvironmentIdle,

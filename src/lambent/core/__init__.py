@@ -14,6 +14,7 @@
     subscription  what an extension wants to be told of, and how
 
     scheduler     machine: all environments of all functions       driven by dispatcher.py
+    scheduling    what happens to it, and what it asks for
     fleet         the environments of one function version, as the scheduler keeps them
     concurrency   leases: who may run, who is throttled and why
     keepalive     how long an idle environment is kept
