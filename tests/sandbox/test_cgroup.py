@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lambent.sandbox.base import SandboxError
-from lambent.sandbox.namespace import cgroup
+from lambent.sandbox.namespace import cgroup, parent_groups
 
 V2 = "30 25 0:26 / {root} rw,nosuid - cgroup2 cgroup2 rw"
 V1 = "31 25 0:27 / {root}/{name} rw - cgroup cgroup rw,{name}"
@@ -186,7 +186,7 @@ def test_a_server_inside_its_delegated_group_moves_aside_and_back(
             (inside.add if path.parent == root else inside.discard)("server")
         real_write(path, text)
 
-    monkeypatch.setattr(cgroup, "write", write)
+    monkeypatch.setattr(parent_groups, "write", write)
     groups = cgroup.Groups("i", cgroup.Layout({}, root, frozenset({"memory", "cpu", "pids"})), 1 << 30)
     groups.prepare()
     assert groups.layout.missing() == [] and not inside

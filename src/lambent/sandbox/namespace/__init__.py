@@ -3,9 +3,9 @@
 The package by file: `plan` (what is isolated, pure), `init.c` and `init.py` (process 1, which carries it out),
 `launcher` and `first` (the platform's ends of them), `sandbox` (the contract), `mounts` and `guest_view` (what of
 the host is shown, and what is shown instead), `seccomp` and `syscalls` (the filter), `layout`, `cgroup`,
-`memory_watch` and `server_group` (limits, freezer, figures, precedence), `tmp_images` (/tmp), `users` (host ids),
-`build` (compiles process 1). This file puts a sandbox together, all or nothing, and says which limits this host cannot
-give.
+`cgroup_files`, `parent_groups`, `memory_watch` and `server_group` (limits, freezer, figures, precedence), `tmp_images`
+(/tmp), `users` (host ids), `build` (compiles process 1). This file puts a sandbox together, all or nothing, and says
+which limits this host cannot give.
 """
 
 from __future__ import annotations

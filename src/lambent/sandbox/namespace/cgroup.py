@@ -1,207 +1,40 @@
-"""Control groups: the memory, CPU and process limits of environments, the freezer, and the figures of usage.
+"""Control groups: the memory, CPU and process limits of one environment, the freezer, and the figures of usage.
 
 Three layouts exist in the field: v2 alone, v1 controllers alone, and v1 controllers beside a v2 tree that can freeze
 and kill but has no controllers. So each facility is looked for by itself (`detect`), and what is not there is said,
-never assumed. Files and values of both versions stand in one table each.
+never assumed. Files and values of both versions stand in `cgroup_files`.
 
-One parent group `lambent-<instance>` per hierarchy caps the memory of all environments together; each environment's
-guests have a group below it. Process 1 of a sandbox stays where the platform is: a frozen or full group must not
-stop it. Guests enter by writing "0" to v1 `tasks` (which, unlike `cgroup.procs`, takes no global lock: 50 us against
-5 ms, measured) and by clone3 into the v2 group.
+Each environment's guests have a group below the parent of each hierarchy (`parent_groups`). Process 1 of a sandbox
+stays where the platform is: a frozen or full group must not stop it. Guests enter by writing "0" to v1 `tasks` (which,
+unlike `cgroup.procs`, takes no global lock: 50 us against 5 ms, measured) and by clone3 into the v2 group.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import select
-import signal
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lambent import limits
-from lambent.sandbox.base import SandboxError
-from lambent.sandbox.namespace.layout import CONTROLLERS as _CONTROLLERS
-from lambent.sandbox.namespace.layout import Layout, detect, detect_here
-from lambent.sandbox.namespace.layout import read as _read
-from lambent.sandbox.namespace.memory_watch import MemoryWatch
-from lambent.sandbox.namespace.server_group import ServerGroup
+from lambent.sandbox.namespace.cgroup_files import (
+    PERIOD_US,
+    V1,
+    V2,
+    cpu_quota_us,
+    field,
+    memory_settings,
+    quota_value,
+    set_all,
+    write,
+)
+from lambent.sandbox.namespace.layout import CONTROLLERS, Layout, detect, detect_here
+from lambent.sandbox.namespace.parent_groups import Groups
 
 __all__ = ["PERIOD_US", "Group", "Groups", "Layout", "cpu_quota_us", "detect", "detect_here", "memory_settings",
            "quota_value", "write"]  # fmt: skip
 
-PERIOD_US = 20_000  #: of the CPU quota, as AWS's (records 4c)
-
-
-@dataclass(frozen=True, slots=True)
-class _Files:
-    """The same facility under its two sets of names."""
-
-    memory_now: str
-    memory_peak: str
-    oom_kills: str  #: a file with a line `oom_kill <count>`
-    quota: str
-
-
-_V1 = _Files("memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control", "cpu.cfs_quota_us")
-_V2 = _Files("memory.current", "memory.peak", "memory.events", "cpu.max")
-#: What all guests together weigh against any other group of the host, in both versions' units: an eighth. Whoever waits
-#: for their answers, the server first, runs elsewhere and must not queue behind them. What time is left is theirs.
-_WEIGHT_V1, _WEIGHT_V2 = "128", "12"
 #: Room for every process that a group may have, each a line of at most eight characters.
 _PIDS_BYTES = limits.PROCESSES * 8
-
-
-def cpu_quota_us(memory_mib: int, cores: int) -> int:
-    """CPU time per period that a memory size buys: 1,769 MB are one core, at most the host's cores."""
-    return min(PERIOD_US * memory_mib // limits.MEMORY_MIB_PER_CPU, PERIOD_US * cores)
-
-
-def memory_settings(v1: bool, size_bytes: int) -> list[tuple[str, str]]:
-    """File, value in order; swap is off, and optional files may be missing on a kernel without swap accounting."""
-    if v1:
-        size = str(size_bytes)
-        return [("memory.limit_in_bytes", size), ("?memory.memsw.limit_in_bytes", size), ("?memory.swappiness", "0")]
-    return [("memory.max", str(size_bytes)), ("?memory.swap.max", "0")]
-
-
-def quota_value(v1: bool, quota_us: int | None) -> str:
-    """None lifts the limit."""
-    if v1:
-        return str(-1 if quota_us is None else quota_us)
-    return f"{'max' if quota_us is None else quota_us} {PERIOD_US}"
-
-
-class Groups:
-    """The parent groups of one instance. `freezer` chooses among what the layout has: tests force each."""
-
-    def __init__(self, instance: str, layout: Layout, memory_cap_bytes: int) -> None:
-        self._name = f"lambent-{instance}"
-        self.layout = layout
-        self._cap_bytes = memory_cap_bytes
-        self._known: dict[str, Path | None] = {}  #: by facility, as far as anybody asked
-        self._aside: Path | None = None  #: where the server moved, so that v2 controllers could be enabled
-        self._server: ServerGroup | None = None  #: v1 only
-        self.watch: MemoryWatch | None = None  #: v1 only
-        self.v1_memory = "memory" in layout.v1
-        self.v1_cpu = "cpu" in layout.v1
-
-    def folder(self, facility: str) -> Path | None:
-        """The parent group for memory, cpu, pids, cpuacct, freezer or unified; None when there is none."""
-        if facility not in self._known:
-            base = self.layout.v1.get(facility)
-            if base is None and self.layout.unified is not None:
-                enabled = facility in self.layout.unified_controllers or facility == "unified"
-                base = self.layout.unified if enabled else None
-            self._known[facility] = base / self._name if base else None
-        return self._known[facility]
-
-    def folders(self) -> list[Path]:
-        """Every parent group, each once. cpuacct and the v1 freezer only where v2 does not do their work."""
-        facilities = [*_CONTROLLERS, "unified"]
-        if self.layout.unified is None:
-            facilities += ["cpuacct", "freezer"]
-        found = [self.folder(facility) for facility in facilities]
-        return list(dict.fromkeys(path for path in found if path is not None))
-
-    def prepare(self) -> None:
-        """Make the parents, after removing what a dead server of this instance left. Raises SandboxError."""
-        self.remove_leftovers()
-        self.remove()
-        self._enable_at_the_top()
-        try:
-            for path in self.folders():
-                path.mkdir(exist_ok=True)
-            self._enable(self.folder("unified"))
-            if self.v1_cpu:
-                self._server = ServerGroup(self.layout.v1["cpu"], f"{self._name}-server")
-                self._server.enter()
-            memory, cpu = self.folder("memory"), self.folder("cpu")
-            if cpu is not None:
-                write(*((cpu / "cpu.shares", _WEIGHT_V1) if self.v1_cpu else (cpu / "cpu.weight", _WEIGHT_V2)))
-            if memory is not None:
-                _set_all(memory, memory_settings(self.v1_memory, self._cap_bytes))
-                self.watch = MemoryWatch(memory) if self.v1_memory else None
-        except OSError as error:
-            self.remove()
-            raise SandboxError(f"cannot prepare control groups: {error.filename}: {error.strerror}") from error
-
-    def _enable_at_the_top(self) -> None:
-        """Let children of the v2 folder have controllers, or do without and let `missing` say so.
-
-        Only a folder without processes may: where the server itself is in it, as in a delegated scope, it moves into
-        a group beside the parent's.
-        """
-        top = self.layout.unified
-        try:
-            self._enable(top)
-        except OSError:
-            assert top is not None
-            try:
-                self._aside = top / f"{self._name}-server"
-                self._aside.mkdir(exist_ok=True)
-                write(self._aside / "cgroup.procs", str(os.getpid()))
-                self._enable(top)
-            except OSError:
-                self._come_back()
-                self.layout = replace(self.layout, unified_controllers=frozenset())
-                self._known.clear()
-
-    def _come_back(self) -> None:
-        """Undo the move of the server, which needs the folder without controllers again."""
-        top, aside, self._aside = self.layout.unified, self._aside, None
-        if top is not None and aside is not None:
-            for name in self.layout.unified_controllers:
-                with contextlib.suppress(OSError):
-                    write(top / "cgroup.subtree_control", "-" + name)
-            with contextlib.suppress(OSError):
-                write(top / "cgroup.procs", str(os.getpid()))
-                aside.rmdir()
-
-    def _enable(self, folder: Path | None) -> None:
-        wanted = [name for name in _CONTROLLERS if name in self.layout.unified_controllers]
-        if folder is not None and wanted:
-            active = _read(folder / "cgroup.subtree_control").split()
-            lacking = [name for name in wanted if name not in active]
-            if lacking:
-                write(folder / "cgroup.subtree_control", " ".join("+" + name for name in lacking))
-
-    def refusals(self) -> int | None:
-        """Allocations refused because of the cap, since `prepare`."""
-        if self.watch is not None:
-            return self.watch.refusals()
-        memory = self.folder("memory")
-        return None if memory is None else _field(_read(memory / "memory.events.local"), "oom")
-
-    def memory_bytes(self) -> int | None:
-        """What is charged, less the pages of files that nobody used lately: the kernel takes those back first."""
-        memory = self.folder("memory")
-        text = _read(memory / (_V1 if self.v1_memory else _V2).memory_now) if memory else ""
-        if memory is None or not text.strip():
-            return None
-        unused = _field(_read(memory / "memory.stat"), "total_inactive_file" if self.v1_memory else "inactive_file")
-        return max(0, int(text) - (unused or 0))
-
-    def remove_leftovers(self) -> None:
-        """End the processes of groups below our parents, then remove these groups."""
-        for parent in self.folders():
-            for child in sorted(parent.glob("*/")):
-                _empty(child)
-                with contextlib.suppress(OSError):
-                    child.rmdir()
-
-    def remove(self) -> None:
-        if self.watch is not None:
-            self.watch.close()
-            self.watch = None
-        for path in self.folders():
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        if self._server is not None:
-            self._server.leave()
-            self._server = None
-        self._come_back()
 
 
 class Group:
@@ -216,7 +49,7 @@ class Group:
         """Raises OSError; then nothing is left."""
         self._groups = groups
         self._folders: list[Path] = []
-        self._by_facility = {facility: parent / name for facility in (*_CONTROLLERS, "unified", "freezer", "cpuacct")
+        self._by_facility = {facility: parent / name for facility in (*CONTROLLERS, "unified", "freezer", "cpuacct")
                              if (parent := groups.folder(facility)) is not None}  # fmt: skip
         self._cores = cores
         self._quota_us = cpu_quota_us(memory_mib, cores)
@@ -233,9 +66,9 @@ class Group:
             raise
 
     def _limit(self, memory_mib: int) -> None:
-        memory, cpu, pids = (self._by_facility.get(name) for name in _CONTROLLERS)
+        memory, cpu, pids = (self._by_facility.get(name) for name in CONTROLLERS)
         if memory is not None:
-            _set_all(memory, memory_settings(self._groups.v1_memory, memory_mib * 1024 * 1024))
+            set_all(memory, memory_settings(self._groups.v1_memory, memory_mib * 1024 * 1024))
         if cpu is not None and self._groups.v1_cpu:
             write(cpu / "cpu.cfs_period_us", str(PERIOD_US))
         if pids is not None:
@@ -244,11 +77,11 @@ class Group:
     def _find(self) -> None:
         """Where each figure stands, and descriptors for the two that every invocation needs."""
         memory, cpu = self._by_facility.get("memory"), self._by_facility.get("cpu")
-        names = _V1 if self._groups.v1_memory else _V2
+        names = V1 if self._groups.v1_memory else V2
         unified, accounting = self._by_facility.get("unified"), self._by_facility.get("cpuacct")
         self._put("memory_now", memory, names.memory_now)
         self._put("oom_kills", memory, names.oom_kills)
-        self._put("quota", cpu, (_V1 if self._groups.v1_cpu else _V2).quota)
+        self._put("quota", cpu, (V1 if self._groups.v1_cpu else V2).quota)
         self._put("cpu_stat", unified, "cpu.stat")
         self._put("cpu_ns", accounting, "cpuacct.usage")
         self._put("events", unified, "cgroup.events")
@@ -286,7 +119,7 @@ class Group:
         memory = self._by_facility.get("memory")
         if memory is not None:
             # The other way round: with v1 the limit with swap must never be below the one without.
-            _set_all(memory, reversed(memory_settings(self._groups.v1_memory, memory_mib * 1024 * 1024)))
+            set_all(memory, reversed(memory_settings(self._groups.v1_memory, memory_mib * 1024 * 1024)))
         self._quota_us = cpu_quota_us(memory_mib, self._cores)
 
     def can_freeze(self) -> bool:
@@ -302,7 +135,7 @@ class Group:
 
     def is_frozen(self) -> bool:
         if "events" in self._paths:
-            return _field(self._pread("events"), "frozen") == 1
+            return field(self._pread("events"), "frozen") == 1
         return self._pread("freezer").strip() == "FROZEN"
 
     def limit_cpu(self, limited: bool) -> None:
@@ -326,11 +159,11 @@ class Group:
 
     def oom_kills(self) -> int:
         """Processes of this environment that the kernel killed for memory."""
-        return _field(self._pread("oom_kills"), "oom_kill") or 0
+        return field(self._pread("oom_kills"), "oom_kill") or 0
 
     def cpu_us(self) -> int | None:
         if "cpu_stat" in self._paths:
-            return _field(self._pread("cpu_stat"), "usage_usec")
+            return field(self._pread("cpu_stat"), "usage_usec")
         nanoseconds = self._number("cpu_ns")
         return None if nanoseconds is None else nanoseconds // 1000
 
@@ -366,58 +199,3 @@ class Group:
                 folder.rmdir()
         self._folders = [folder for folder in self._folders if folder.exists()]
         return self._folders
-
-
-def _empty(folder: Path) -> None:
-    """SIGKILL everything in a group and wait for the end of it, at most a second per process."""
-    for name, value in (("cgroup.kill", "1"), ("cgroup.freeze", "0"), ("freezer.state", "THAWED")):
-        if (folder / name).exists():
-            with contextlib.suppress(OSError):
-                write(folder / name, value)
-    for pid in _pids(folder):
-        with contextlib.suppress(OSError):
-            fd = os.pidfd_open(pid)
-            try:
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
-                _wait_readable(fd, 1.0)
-            finally:
-                os.close(fd)
-
-
-def _wait_readable(fd: int, timeout_s: float) -> None:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    poll.poll(timeout_s * 1000)
-
-
-def _pids(folder: Path) -> list[int]:
-    return [int(line) for line in _read(folder / "cgroup.procs").split()]
-
-
-def _set_all(folder: Path, settings: Iterable[tuple[str, str]]) -> None:
-    for name, value in settings:
-        if not name.startswith("?"):
-            write(folder / name, value)
-        elif (folder / name[1:]).exists():
-            write(folder / name[1:], value)
-
-
-def write(path: Path, text: str) -> None:
-    """One write(2), as control files want it. Raises OSError with the path."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    except OSError as error:
-        error.filename = str(path)
-        raise
-    finally:
-        os.close(fd)
-
-
-def _field(text: str, name: str) -> int | None:
-    """The number after `name` at the start of a line."""
-    for line in text.splitlines():
-        key, _, value = line.partition(" ")
-        if key == name:
-            return int(value)
-    return None

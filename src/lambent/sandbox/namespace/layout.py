@@ -1,7 +1,7 @@
 """Which control group hierarchies this host has, and where groups can be made in them.
 
 Reads the mount table; `detect` is pure but for looking whether a folder can be written. What is done with a layout
-is `cgroup`'s part.
+is the part of `parent_groups` and `cgroup`.
 """
 
 from __future__ import annotations
