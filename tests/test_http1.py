@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from lambent.http1 import Connection, Request, render
+from lambent.http1 import Request, render
+from lambent.http1_connection import Connection
 from lambent.http1_parse import MAX_HEAD_BYTES, MAX_HEADERS, PACE_SAVED_S, PACE_SHARE, Budget, Pace
 
 LIMIT = 1000

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from lambent.http1 import Connection, Request, Streamed
+from lambent.http1 import Request, Streamed
+from lambent.http1_connection import Connection
 
 HEAD = b"POST /stream HTTP/1.1\r\nHost: x\r\nX-Stream: yes\r\nTransfer-Encoding: chunked\r\n\r\n"
 PLAIN = b"GET /plain HTTP/1.1\r\nHost: x\r\n\r\n"

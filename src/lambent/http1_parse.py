@@ -1,7 +1,7 @@
 """HTTP/1.1 requests out of bytes: the reading half of `http1`, on httptools, with every bound on what a peer may send.
 
 It keeps what the parser tells until a request is whole, and says what is wrong with one that is not to be had. It
-writes nothing and knows no transport; `http1.Connection` does, and decides when to read.
+writes nothing and knows no transport; `http1_connection` does, and decides when to read.
 """
 
 from __future__ import annotations

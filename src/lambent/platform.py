@@ -31,7 +31,7 @@ from lambent.frontend.invoke import Invoke
 from lambent.frontend.management import Management
 from lambent.frontend.streaming import StreamingInvoke
 from lambent.frontend.url_requests import FunctionUrls
-from lambent.http1 import Connection
+from lambent.http1_connection import Connection
 from lambent.http1_parse import Budget
 from lambent.runtimes.preparation import Runtimes
 from lambent.sandbox import promptness

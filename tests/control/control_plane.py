@@ -21,7 +21,7 @@ from lambent.clock import Clock
 from lambent.control.app import ControlPlane
 from lambent.control.s3_source import S3Source
 from lambent.core.model import FunctionVersion
-from lambent.http1 import Connection
+from lambent.http1_connection import Connection
 from lambent.limits import CREATE_REQUEST_BYTES
 from lambent.store.store import Store
 from lambent.worker.base import PreparationFailed

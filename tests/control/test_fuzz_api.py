@@ -26,7 +26,8 @@ from lambent.control.model import LOGS_OPERATIONS, SHAPES
 from lambent.control.model import OPERATIONS as MODELLED
 from lambent.control.query import QUERIES
 from lambent.control.routes import find
-from lambent.http1 import Connection, Request
+from lambent.http1 import Request
+from lambent.http1_connection import Connection
 from lambent.store.documents import DocumentTable
 from lambent.store.functions import FunctionTable
 from lambent.store.store import Store

@@ -18,7 +18,8 @@ from lambent.frontend.invoke import Invoke
 from lambent.frontend.management import Management
 from lambent.frontend.streaming import StreamingInvoke
 from lambent.frontend.url_requests import FunctionUrls
-from lambent.http1 import Connection, Request
+from lambent.http1 import Request
+from lambent.http1_connection import Connection
 from lambent.limits import CREATE_REQUEST_BYTES
 from lambent.store.functions import Alias, Function, FunctionTable, Version
 from lambent.store.urls import FunctionUrl, UrlTable

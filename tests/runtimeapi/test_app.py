@@ -24,7 +24,7 @@ from lambent.core.events import (
 from lambent.core.model import ExitStatus, FunctionVersion, Invocation, Outcome
 from lambent.core.states import State
 from lambent.core.subscription import Api, Subscription
-from lambent.http1 import Connection
+from lambent.http1_connection import Connection
 from lambent.runtimeapi import metadata
 from lambent.runtimeapi.app import BODY_LIMIT, RuntimeApi
 from lambent.runtimeapi.extensions import MAX_NAME

@@ -12,7 +12,7 @@ from lambent.core.events import ErrorPosted, Event, NextRequested, ResponsePoste
 from lambent.core.model import FunctionVersion, Invocation
 from lambent.core.states import State
 from lambent.core.subscription import Api, Subscription
-from lambent.http1 import Connection
+from lambent.http1_connection import Connection
 from lambent.runtimeapi.app import BODY_LIMIT, RuntimeApi
 from lambent.runtimeapi.lane import MAX_CONTENT_TYPE, TEXT_BYTES, render
 

@@ -20,7 +20,8 @@ import pytest
 
 from lambent import settings
 from lambent.core.model import FunctionVersion
-from lambent.http1 import Connection, Request, Successor, render
+from lambent.http1 import Request, Successor, render
+from lambent.http1_connection import Connection
 from lambent.runtimes import PreparedRuntime, Runtimes, RuntimeUnavailable
 from lambent.sandbox.base import Places
 

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "lambent"
 #: "The rows" of docs/design.md, lowest first. A module imports from lower rows, and within its own package.
 ROWS: dict[str, int] = {
     "": 0, "names": 0, "limits": 0, "errors": 0, "settings": 0, "clock": 0, "callers": 0, "http1": 0,
-    "http1_parse": 0, "price": 0, "eventstream": 0,
+    "http1_connection": 0, "http1_parse": 0, "price": 0, "eventstream": 0,
     "core": 1,
     "sandbox": 2, "runtimeapi": 2, "runtimes": 2, "telemetry": 2, "store": 2,
     "dispatcher": 3, "worker": 3,

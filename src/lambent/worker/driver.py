@@ -43,7 +43,7 @@ from lambent.core.events import (
 from lambent.core.model import ExitStatus, FunctionVersion, InitType, Invocation
 from lambent.core.states import Phase, State
 from lambent.core.subscription import Api, Subscription
-from lambent.http1 import Connection
+from lambent.http1_connection import Connection
 from lambent.http1_parse import Budget, Pace
 from lambent.runtimeapi.app import BODY_LIMIT, RuntimeApi
 from lambent.runtimeapi.peer import holds_socket
