@@ -19,7 +19,8 @@ from lambent.sandbox.base import SandboxError
 from lambent.telemetry.capture import LINE_COST_BYTES, Allowance
 from lambent.worker import chronicle
 from lambent.worker import driver as module
-from lambent.worker.driver import CONNECTIONS, Driver
+from lambent.worker.door import CONNECTIONS
+from lambent.worker.driver import Driver
 
 
 class Stage:
@@ -76,9 +77,9 @@ async def stage(*guests: Guest, init_type: InitType = "on-demand", timeout_s: fl
                 gate.set()
         made.driver.retire("test over", force=True)
         await made.ended()
-    await until(lambda: not made.driver._connections and asyncio.all_tasks() <= before)
+    await until(lambda: not made.driver._door.connections and asyncio.all_tasks() <= before)
     assert host.happened.count("gone") == host.happened.count("ended") == 1
-    assert made.driver._budget.held == 0
+    assert made.driver._door.budget.held == 0
     assert all(sandbox.dead for sandbox in host.sandboxes)
 
 
@@ -323,7 +324,7 @@ async def test_runtime_that_hung_up_while_it_waited_gets_its_invocation_when_it_
 
     async with stage(impatient, init_type="provisioned-concurrency") as made:
         made.start(None)
-        await until(lambda: made.host.happened == ["idle"] and not made.driver._connections)
+        await until(lambda: made.host.happened == ["idle"] and not made.driver._door.connections)
         made.driver.assign(invocation())
         asked_again.set()
         assert (await made.reply())[2] == b'"ok"'
@@ -338,7 +339,7 @@ async def test_of_two_connections_that_ask_for_work_the_later_gets_it() -> None:
 
     async with stage(doubling, init_type="provisioned-concurrency") as made:
         made.start(None)
-        await until(lambda: made.host.happened == ["idle"] and len(made.driver._connections) == 2)
+        await until(lambda: made.host.happened == ["idle"] and len(made.driver._door.connections) == 2)
         await asyncio.sleep(0.01)  # the second request is read
         await made.serve("r1")
         assert (await made.reply())[2] == b'"ok"'
@@ -623,7 +624,7 @@ async def test_bodies_that_are_never_finished_take_only_so_much() -> None:
         for other in others:
             await other.send(request("POST", "runtime/init/error", b"x" * BODY_LIMIT)[:-1])
         last.append((await others[-1].answer())[0])
-        assert made.driver._budget.held <= made.driver._budget.limit
+        assert made.driver._door.budget.held <= made.driver._door.budget.limit
         for other in others:
             other.hang_up()
         return await obliging(api)

@@ -43,27 +43,20 @@ from lambent.core.events import (
 from lambent.core.model import ExitStatus, FunctionVersion, InitType, Invocation
 from lambent.core.states import Phase, State
 from lambent.core.subscription import Api, Subscription
-from lambent.http1_connection import Connection
-from lambent.http1_parse import Budget, Pace
-from lambent.runtimeapi.app import BODY_LIMIT, RuntimeApi
-from lambent.runtimeapi.peer import holds_socket
+from lambent.runtimeapi.app import RuntimeApi
 from lambent.runtimes.prepared import BootstrapMissing
 from lambent.sandbox.base import Process, Sandbox, SandboxError
 from lambent.worker import reach
 from lambent.worker.alarm import Alarm
 from lambent.worker.base import Served
 from lambent.worker.chronicle import Chronicle
+from lambent.worker.door import Door
 from lambent.worker.parts import Parts
 
 _OUR_FAULT = "an internal error; the server's log has it"
 #: How long killed processes may take to end (they may hang in the kernel, or free much memory), before the sandbox is
 #: given up. AWS's published supervisor waits 2 s (fact sheet 1.7).
 KILL_S = 5.0
-#: Open connections to one environment's Runtime API: enough for a runtime and ten extensions, and a bound for what a
-#: hostile guest can make us hold.
-CONNECTIONS = 20
-#: What they may make us hold together: a response that comes in, an event that is not read yet, and a bit.
-API_BYTES = 3 * BODY_LIMIT
 
 
 class Driver:
@@ -86,10 +79,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._metadata_token = secrets.token_urlsafe(32)
         self._api = RuntimeApi(self, metadata_token=self._metadata_token, limit_bandwidth=parts.limit_bandwidth)
-        self._server: asyncio.Server | None = None
-        self._connections: set[Connection] = set()
-        self._budget = Budget(API_BYTES)
-        self._share = Pace(parts.clock.monotonic)
+        self._door = Door(self._api, parts)
         #: of the processes; a new one begins when all are killed, and what an earlier one still reports says nothing
         self._generation = 0
         self._processes: dict[str, Process] = {}
@@ -240,44 +230,13 @@ class Driver:
         # The socket listens already: a guest that is quicker than what follows waits in its backlog.
         self.feed(SandboxCreated(self.now(), parts.extensions(self.function)), late=True)
         try:
-            server = await self._loop.create_server(self._connection, sock=sandbox.api_socket)
+            await self._door.open(sandbox)
         except OSError as error:  # it may have been taken away meanwhile
             if not self._gone:
                 self._failed(error)
-            return
-        if self._gone:
-            server.close()
-        else:
-            self._server = server
 
     def _died(self, reason: str) -> None:
         self._failed(SandboxError(reason))
-
-    def _connection(self) -> Connection:
-        connection = Connection(self._api.on_request, self._loop, BODY_LIMIT, self._connections.discard,
-                                self._stranger, timeout_s=None, budget=self._budget, streamed=self._api.streamed,
-                                share=self._share)
-        self._connections.add(connection)
-        return connection
-
-    def _stranger(self, connection: Connection) -> str | None:
-        """Refuse a connection that does not come from this environment, or that is one too many.
-
-        The kernel tells the peer's user, which is the environment's own; where all are the server's (rootless), who
-        has its socket open.
-        """
-        if len(self._connections) > CONNECTIONS:
-            return "too many connections"
-        sandbox = self.sandbox
-        if sandbox is None or self._parts.peers is None or self._parts.backend.name == "process":
-            return None
-        if self._parts.network == "isolated":
-            return None  # nobody else is on that network
-        own = sandbox.api_address.rsplit(":", 1)
-        uid, inode = self._parts.peers.owner(connection.peer, (own[0], int(own[1]))) or (None, 0)
-        if sandbox.guest_uid is not None:
-            return None if uid == sandbox.guest_uid else f"uid {uid}"
-        return None if any(holds_socket(pid, inode) for pid in sandbox.usage().pids) else "a process outside"
 
     def _launch(self, effect: do.Launch) -> None:
         if self.machine.phase is Phase.INVOKE:
@@ -362,8 +321,7 @@ class Driver:
             raise SandboxError(f"its processes have not ended in {KILL_S:g} s") from None
         self._api.forget()
         self.chronicle.telemetry.clear()
-        for connection in list(self._connections):
-            connection.abort()
+        self._door.send_away()
         self.feed(ProcessesEnded(self.now()), late=True)
 
     def _destroy(self, effect: do.Destroy) -> None:
@@ -377,10 +335,7 @@ class Driver:
     async def _take_away(self, reason: str) -> None:
         assert self.sandbox is not None
         try:
-            if self._server is not None:
-                self._server.close()
-            for connection in list(self._connections):
-                connection.abort()
+            self._door.close()
             self._api.forget()
             await self.sandbox.destroy(reason)
             for process in self._processes.values():
