@@ -8,6 +8,7 @@
     effects       what it asks for
     states        phases, states, and the tables of legal calls
     refusals      which events are not possible now, and why
+    fatal         the first error that a participant does not survive
     ending        the steps of a reset and a shutdown
     ledger        what is told of Inits and invocations
     outcomes      the payloads that the platform itself answers with

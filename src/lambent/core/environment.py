@@ -7,7 +7,8 @@ result back as an event. Rules of this file: `handle` either applies an event wh
 changes nothing; what a guest may get wrong is asked first with `refusal`; a deadline names its epoch and a late one is
 ignored. Facts: fact sheet 1.2 to 1.7.
 
-Its parts: `refusals` judges events, `ending` has the steps of a reset and a shutdown, `ledger` counts what is told.
+Its parts: `refusals` judges events, `fatal` keeps the first error that a participant does not survive, `ending` has the
+steps of a reset and a shutdown, `ledger` counts what is told.
 Longer than 400 lines because the rules are read as one text.
 """
 
@@ -62,6 +63,7 @@ from lambent.core.events import (
     SandboxFailed,
     Started,
 )  # fmt: skip
+from lambent.core.fatal import Fatal
 from lambent.core.journal import IllegalEvent, Journal
 from lambent.core.ledger import Ledger
 from lambent.core.model import ExitStatus, InitType, Invocation, Outcome, OutcomeKind, Status
@@ -106,9 +108,7 @@ class Environment:
         self._epoch = 0
         self._armed = False  #: a deadline is set
         self._deadline = 0.0
-        #: what a participant has posted that it does not survive, the first since Init began: the runtime's error or
-        #: the type of an extension's (`StoreFirstFatalError` of AWS's published emulator)
-        self._fatal: Outcome | str = ""
+        self._fatal = Fatal()  #: since Init began
         self.ending: Ending | None = None  #: in RESET and SHUTDOWN
         self._ledger = Ledger(init_type)
         self._cpu_limited = False
@@ -157,19 +157,15 @@ class Environment:
         self.runtime = State.ABSENT
         self.extensions = {name: Extension(State.STARTED, True) for name in self.external}
         self._lost = {}
-        self._drop_fatal()
+        self._forget_fatal()
         self._ledger.init_begins(at, "invoke" if self.phase is Phase.INVOKE else "init")
         self._limit_cpu(False)
         for name in self.external:
             self._effects.append(Launch(name))
         self._launch_runtime_when_extensions_registered()
 
-    def _drop_fatal(self) -> None:
-        """Nobody is answered with it any more; the journal keeps the event, and must not keep megabytes."""
-        error, self._fatal = self._fatal, ""
-        owed = self._owed[1] if self._owed is not None else None
-        if isinstance(error, Outcome) and error is not self.outcome and error is not owed:
-            error.payload = b""
+    def _forget_fatal(self) -> None:
+        self._fatal.forget(self.outcome, self._owed[1] if self._owed is not None else None)
 
     def _limit_cpu(self, limited: bool) -> None:
         if self._cpu_limited is not limited:
@@ -237,10 +233,7 @@ class Environment:
     def _init_error_posted(self, event: InitErrorPosted) -> None:
         # The runtime exits next, and that moves the phase.
         self.runtime = State.FAILED
-        if self._fatal:
-            event.outcome.payload = b""
-        else:
-            self._fatal = event.outcome
+        self._fatal.post(event.outcome)
 
     def _fail_init(self, at: float, status: Status, error_type: str, outcome: Callable[[str], Outcome],
                    entrypoint: str = "") -> None:
@@ -250,7 +243,7 @@ class Environment:
         self._ledger.extensions(self._lost | self.extensions)
         self._ledger.init_ends(at, status, error_type)
         if self.phase is Phase.INIT:
-            self._drop_fatal()
+            self._forget_fatal()
             self._clear_deadline()
             if self.assigned is None:
                 self._effects.append(AnnounceInitFailed())
@@ -413,15 +406,7 @@ class Environment:
 
     def _fail(self, at: float, error_type: str, reason: str) -> None:
         """A participant cannot go on. If one of them had said so before, that is what is told."""
-        fatal = self._fatal
-        if isinstance(fatal, Outcome):
-            error_type = fatal.error_type or error_type
-        elif fatal:
-            error_type = fatal
-
-        def outcome(request_id: str) -> Outcome:
-            return fatal if isinstance(fatal, Outcome) else outcomes.failed(request_id, error_type, reason)
-
+        error_type, outcome = self._fatal.tell(error_type, reason)
         if self.initialising:
             self._fail_init(at, "error", error_type, outcome)
         elif self.phase is Phase.INVOKE:
@@ -452,7 +437,7 @@ class Environment:
         if self.ending is not None:
             return
         error_type = "Extension.InitError" if isinstance(event, ExtensionInitErrorPosted) else "Extension.ExitError"
-        self._fatal = self._fatal or error_type
+        self._fatal.post(error_type)
         if not extension.external:
             self._fail(event.at, error_type, event.error_type)
 
@@ -486,7 +471,8 @@ class Environment:
             self._entrypoint_missing(EntrypointMissing(event.at, chaos.BOOTSTRAPS))
         else:
             exit, error = chaos.init_failure(event.failure)
-            self._fatal = self._fatal or error or ""
+            if error is not None:
+                self._fatal.post(error)
             self._process_exited(ProcessExited(event.at, exit))
 
     def _crash_provoked(self, event: CrashProvoked) -> None:
