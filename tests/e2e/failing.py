@@ -67,6 +67,10 @@ def work(event, request_id):
 
 FAILS = os.environ.get("INIT_FAILS") if len(BOOTS) <= int(os.environ.get("BAD_INITS", "0")) else None
 end(FAILS)
+# An extension that fails during Init is to be the first: the runtime does not ask for work before it is ended.
+if (os.environ.get("EXTENSION_FAILS") in ("init error", "exit at init")
+        and os.path.getsize("/tmp/extensions") <= int(os.environ["BAD_EXTENSIONS"])):
+    end("sleep")
 """
 APP = """
 import deeds
@@ -165,6 +169,8 @@ if (BOOTS.length <= Number(process.env.BAD_INITS ?? 0)) {
   if (process.env.INIT_FAILS === 'error') require('absent-from-here');
   end(process.env.INIT_FAILS);
 }
+if (['init error', 'exit at init'].includes(process.env.EXTENSION_FAILS)
+    && fs.statSync('/tmp/extensions').size <= Number(process.env.BAD_EXTENSIONS)) end('sleep');
 exports.handler = (event, context) => work(event, context.awsRequestId);
 exports.after = awslambda.streamifyResponse(async (event, stream, context) => {
   stream.end(JSON.stringify(await work(event, context.awsRequestId)));
