@@ -98,6 +98,26 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
     stack.push_async_callback(runtimes.stop)
     packages = PackageStore(settings.data_dir, store.blobs)
 
+    dispatcher, worker = _dispatching(settings, clock, backend, runtimes, packages, logs)
+    store.functions.watch(dispatcher.function_changed)
+    stack.push_async_callback(dispatcher.stop, settings.drain_s)
+
+    control = ControlPlane(store, packages, worker, clock, account=settings.account, region=settings.region,
+                           endpoint=lambda: url, capacity=dispatcher, logs=logs, s3=s3_source(settings, clock),
+                           inactive_after_s=settings.inactive_after_days * 86_400,
+                           url_policies=settings.public_urls == "policy")
+    await control.start()
+    stack.push_async_callback(control.stop)
+
+    await server.serve(_edge(settings, url, clock, store, backend, dispatcher, worker, control))
+    worker.expect(version.serving for function in store.functions for version in function.versions.values()
+                  if version.serving is not None)  # fmt: skip
+    return url
+
+
+def _dispatching(settings: Settings, clock: Clock, backend: SandboxBackend, runtimes: Runtimes, packages: PackageStore,
+                 logs: LogStores) -> tuple[Dispatcher, LocalWorker]:
+    """Who decides which environment serves, and who has them."""
     budget, marks = memory_marks(memory_budget(settings.memory_mib))
     scheduler = Scheduler(account_limit=settings.concurrency, keep_alive=Fixed(settings.keep_alive_s),
                           max_age_s=settings.max_age_s, memory_budget_bytes=budget,
@@ -109,16 +129,12 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
                          memory_budget_bytes=memory_budget(settings.memory_mib))
     dispatcher.use(worker)
     backend.watch_memory(marks, dispatcher.memory_grew)
-    store.functions.watch(dispatcher.function_changed)
-    stack.push_async_callback(dispatcher.stop, settings.drain_s)
+    return dispatcher, worker
 
-    control = ControlPlane(store, packages, worker, clock, account=settings.account, region=settings.region,
-                           endpoint=lambda: url, capacity=dispatcher, logs=logs, s3=s3_source(settings, clock),
-                           inactive_after_s=settings.inactive_after_days * 86_400,
-                           url_policies=settings.public_urls == "policy")
-    await control.start()
-    stack.push_async_callback(control.stop)
 
+def _edge(settings: Settings, url: str, clock: Clock, store: Store, backend: SandboxBackend, dispatcher: Dispatcher,
+          worker: LocalWorker, control: ControlPlane) -> Edge:
+    """Everybody who answers requests."""
     invoking = Invoke(store.functions, dispatcher, clock, Callers(settings.account, settings.region))
     port = int(url.rpartition(":")[2])
     urls = FunctionUrls(store.urls, store.functions, invoking, dispatcher, clock, port)
@@ -129,11 +145,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
                           lambda: about | {"time": rfc3339(clock.wall()), "blanks": worker.blanks()},
                           worker.is_guest, provoking)  # fmt: skip
     streaming = StreamingInvoke(invoking, dispatcher)
-    edge = Edge(invoking, streaming, urls, managing, control.handle, frozenset({settings.host}))
-    await server.serve(edge)
-    worker.expect(version.serving for function in store.functions for version in function.versions.values()
-                  if version.serving is not None)  # fmt: skip
-    return url
+    return Edge(invoking, streaming, urls, managing, control.handle, frozenset({settings.host}))
 
 
 def s3_source(settings: Settings, clock: Clock) -> S3Source | None:
