@@ -16,7 +16,7 @@ import pytest
 from bench import soak
 from bench.soak_watch import Holdings, Watch
 
-SETTLED = Holdings(50_000, Counter(mount=4, pipe=1), 1 + 2 * soak.BLANKS, 8, 21, soak.BLANKS + soak.POOLED_LOOPS)
+SETTLED = Holdings(50_000, Counter(mount=4, pipe=1), 1 + soak.PARKED_PROCESSES, 8, 21, soak.BLANKS + soak.POOLED_LOOPS)
 
 
 class Stand:
