@@ -304,7 +304,8 @@ def handler(event, context):
     except ValueError as error:
         frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)][1:]
     finders = [getattr(finder, "__name__", type(finder).__name__) for finder in sys.meta_path]
-    return {"loader": type(logging.__spec__.loader).__module__, "minor": sys.version_info[1],
+    loader = logging.__spec__.loader
+    return {"loader": type(loader).__name__, "image": hasattr(loader, "_image"), "minor": sys.version_info[1],
             "file": logging.__file__, "cached": logging.__cached__,
             "name": logging.__spec__.name, "package": logging.__path__, "frames": frames, "finders": finders,
             "source": inspect.getsource(logging.getLogger).split("\\n")[0], "client": awslambdaric.bootstrap.__file__,
@@ -319,7 +320,7 @@ def test_modules_of_the_start_image_look_like_those_of_files(server: Server, run
     seen = server.invoke(name).payload
     minor = seen.pop("minor")
     library = f"/var/lang/lib/python3.{minor}"
-    assert seen.pop("loader") == "start_image"
+    assert (seen.pop("loader"), seen.pop("image")) == ("SourceFileLoader", True)
     assert seen == {
         "file": f"{library}/logging/__init__.py",
         "cached": f"{library}/logging/__pycache__/__init__.cpython-3{minor}.pyc",

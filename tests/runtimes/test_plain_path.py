@@ -185,6 +185,31 @@ def handler(event, context):
         assert (await running.invoke()).json == [[False] * len(names), 30]
 
 
+async def test_a_package_cannot_take_the_names_of_extension_modules_either(python: PreparedRuntime, task: Task) -> None:
+    files = {f"{name}.py": "1 / 0" for name in ("math", "_decimal", "_json", "_heapq")}
+    code = task({"app.py": "def handler(event, context):\n    import decimal, math\n"
+                           "    return decimal.Decimal('1.5') + event, math.pi > 3\n", **files})  # fmt: skip
+    async with guest(python, code) as running:
+        assert (await running.invoke(1)).json == [2.5, True]
+
+
+@pytest.mark.parametrize(("package", "part"), [
+    ("collections", "collections.abc.Mapping"), ("awslambdaric", "awslambdaric.bootstrap.handle_event_request"),
+    ("awslambdaric", "awslambdaric.lambda_runtime_marshaller.to_json"),
+])  # fmt: skip
+async def test_parts_that_the_official_client_imports_need_no_import(
+    python: PreparedRuntime, task: Task, package: str, part: str
+) -> None:
+    code = task({"app.py": f"""
+import {package}
+part = {part}
+def handler(event, context):
+    return hasattr({package}, "nothing"), callable(part)
+"""})
+    async with guest(python, code) as running:
+        assert (await running.invoke()).json == [False, True]
+
+
 async def test_the_context_writes_to_the_log_where_nobody_imported_logging(python: PreparedRuntime, task: Task) -> None:
     code = task({"app.py": "def handler(event, context):\n    context.log('a line')\n"
                            "    return type(context).__module__\n"})

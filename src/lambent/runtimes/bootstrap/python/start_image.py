@@ -26,6 +26,12 @@ RUNTIME = "/var/runtime"
 LIBRARY = f"/var/lang/lib/python{sys.version_info[0]}.{sys.version_info[1]}"
 COMPILER = "re._compiler" if sys.version_info >= (3, 11) else "sre_compile"  #: whose `compile` is behind `re.compile`
 CLIENT = "awslambdaric."
+#: Parts of packages that AWS's client imports, and so programs use them with no import of their own.
+LATER = {
+    "collections": ("abc",),
+    "awslambdaric": ("bootstrap", "lambda_runtime_client", "lambda_runtime_exception", "lambda_runtime_log_utils",
+                     "lambda_runtime_marshaller"),
+}  # fmt: skip
 _PATTERNS = ""  #: their name among the modules
 
 
@@ -45,6 +51,11 @@ class Loader(machinery.SourceFileLoader):
         self._image.execute(module, super().exec_module)
 
 
+# Programs may print the loader, or look at its name.
+Loader.__name__ = Loader.__qualname__ = machinery.SourceFileLoader.__name__
+Loader.__module__ = machinery.SourceFileLoader.__module__
+
+
 class Later:
     """Stands for a module until somebody wants something of it."""
 
@@ -57,6 +68,22 @@ class Later:
         import importlib
 
         return getattr(importlib.import_module(self.__name__), name)
+
+
+def provide(module: "ModuleType", parts: "dict[str, str]") -> None:
+    """Import the modules in `parts` when somebody asks `module` for the attribute: not before, and holding no lock."""
+    own = module.__dict__.get("__getattr__")
+
+    def __getattr__(name: str) -> "Any":
+        if name in parts:
+            import importlib
+
+            return importlib.import_module(parts[name])
+        if own is not None:
+            return own(name)
+        raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+
+    module.__getattr__ = __getattr__  # type: ignore[method-assign]
 
 
 class Image:
@@ -93,6 +120,8 @@ class Image:
         file, folder, size, offset = found
         if not self._exact:
             return self._spec_of_file(name, path)
+        if not size:
+            return machinery.spec_from_file_location(name, file, loader=machinery.ExtensionFileLoader(name, file))
         loader = Loader(name, file, self, self._read(size, offset))
         folders = [folder] if folder else None
         return machinery.spec_from_file_location(name, file, loader=loader, submodule_search_locations=folders)
@@ -126,6 +155,8 @@ class Image:
             self.executing -= clients
             if put:
                 del sys.modules[stood_in]
+        if name in LATER:
+            provide(module, {part: f"{name}.{part}" for part in LATER[name]})
         if name == COMPILER and self._exact:
             self._patterns = marshal.loads(self._read(*self._modules[_PATTERNS][2:]))
             self._compile = module.compile
@@ -178,20 +209,28 @@ def patterns_compiled() -> "dict[tuple[str | bytes, int], tuple[Any, ...]]":
 
 
 def modules_imported(before: "set[str]", places: "list[tuple[str, str]]") -> "dict[str, tuple[str, str, bytes]]":
-    """File as the guest sees it, folder if it is a package, and code, by name, of what has been imported since."""
+    """File as the guest sees it, folder if it is a package, and code, by name, of what has been imported since.
+
+    Of extension modules the file only: their names cannot be taken, either.
+    """
     import _imp
 
     found = {}
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
-        loader = getattr(spec, "loader", None)
-        if spec is None or name in before or type(loader) is not machinery.SourceFileLoader or spec.name != name:
+        loader: Any = getattr(spec, "loader", None)
+        if spec is None or name in before or spec.name != name or type(loader) not in (
+            machinery.SourceFileLoader, machinery.ExtensionFileLoader
+        ):  # fmt: skip
             continue
         file = os.path.realpath(loader.path)
         for here, there in places:
             if file.startswith(here + "/"):
                 guest = there + file[len(here) :]
                 code = loader.get_code(name)
+                if code is None:
+                    found[name] = (guest, "", b"")
+                    break
                 _imp._fix_co_filename(code, guest)  # type: ignore[attr-defined]
                 package = os.path.dirname(guest) if hasattr(module, "__path__") else ""
                 found[name] = (guest, package, marshal.dumps(code))
