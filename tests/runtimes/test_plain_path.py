@@ -231,6 +231,18 @@ async def test_a_failed_import_is_told_with_its_frames_and_happens_once(python: 
     assert lines[3].startswith("[ERROR] ZeroDivisionError: division by zero\r") and len(lines) == 4
 
 
+@pytest.mark.parametrize("source", ["def handler():\n    pass\n", "handler = 5\n", "handler = int\n"])
+async def test_where_the_handler_was_not_entered_the_trace_is_the_official_clients_call(
+    python: PreparedRuntime, task: Task, source: str
+) -> None:
+    async with guest(python, task({"app.py": source})) as running:
+        post = await running.invoke()
+        (line,) = await running.log()
+    (frame,) = post.json["stackTrace"]
+    assert "/awslambdaric/bootstrap.py" in frame and "request_handler(event, lambda_context)" in frame
+    assert post.headers["lambda-runtime-function-xray-error-cause"].count('"label"') == 1 and line.count(" line ") == 1
+
+
 async def test_without_an_image_the_official_client_serves_alone(
     python: PreparedRuntime, task: Task, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from lambent_json import Writer, loads  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from lambent_client import Invocation, SocketClient  # type: ignore[import-not-found]
@@ -27,6 +28,11 @@ _MORE_TO_DO = {
     "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start",
     "AWS_EXECUTION_ENV": "AWS_Lambda_python3.15",  # a preview, of which it warns
 }
+
+#: What the official client reads when it is imported, which is before the function's code on AWS.
+_READ_AT_IMPORT = ("AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL", "AWS_EXECUTION_ENV")
+_OWN_FILE = "/var/runtime/bootstrap.py"
+_TOO_MANY_FILES = 24
 
 
 class Unbuffered:
@@ -66,8 +72,18 @@ class _Known:
         return self._value
 
     # The official client takes what stands before the function from a stack trace: frames of its own file's name.
-    import_module.__code__ = import_module.__code__.replace(co_filename="/var/runtime/bootstrap.py")
+    # Where nothing of the function follows, `without_own` takes out this one.
+    import_module.__code__ = import_module.__code__.replace(co_filename=_OWN_FILE)
     __call__ = import_module
+
+
+def without_own(extract: "Callable[[Any], list[Any]]") -> "Callable[[Any], list[Any]]":
+    """The official client's `extract_traceback`, but for the frame of `_Known`."""
+
+    def extract_traceback(tb: "Any") -> "list[Any]":
+        return [frame for frame in extract(tb) if frame[0] != _OWN_FILE]
+
+    return extract_traceback
 
 
 def keep_records_whole(sink: type) -> None:
@@ -122,6 +138,7 @@ class Loop:
     def _loaded(self) -> None:
         official: Any = sys.modules[OFFICIAL]
         keep_records_whole(official.StandardLogSink)
+        official.extract_traceback = without_own(official.extract_traceback)
         self._sink = official.create_log_sink()
         self._client = official.LambdaRuntimeClient(self._connection.address)
         for name in ("wait_next_invocation", "post_invocation_result", "post_invocation_error"):
