@@ -243,6 +243,58 @@ async def test_where_the_handler_was_not_entered_the_trace_is_the_official_clien
     assert post.headers["lambda-runtime-function-xray-error-cause"].count('"label"') == 1 and line.count(" line ") == 1
 
 
+@pytest.mark.parametrize("imports", ["logging", "collections", "awslambdaric.bootstrap", "logging, simplejson"])
+async def test_what_sitecustomize_imported_before_is_set_up(
+    python: PreparedRuntime, task: Task, imports: str
+) -> None:
+    source = "import logging\ndef handler(event, context):\n    logging.error('x')\n    return 1 / event\n"
+    code = task({"app.py": source,
+                 "early/sitecustomize.py": f"import {imports}\n"})  # fmt: skip
+    path = f"{code}/early:{python.runtime_dir}"
+    async with guest(python, code, environment={"PYTHONPATH": path, "PYTHONUTF8": "1"}) as running:
+        assert (await running.invoke(1)).json == 1
+        assert (await running.invoke(0)).json["errorType"] == "ZeroDivisionError"
+        lines = await running.log()
+    assert [line.split("\t")[0] for line in lines[:2]] == ["[ERROR]"] * 2 and len(lines) == 3
+
+
+async def test_what_the_function_makes_of_the_variables_comes_too_late(python: PreparedRuntime, task: Task) -> None:
+    code = task({"app.py": """
+import os
+os.environ.pop("AWS_EXECUTION_ENV")
+os.environ["AWS_LAMBDA_LOG_LEVEL"] = "DEBUG"
+os.environ["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
+import logging
+def handler(event, context):
+    logging.warning("text")
+    return ["ö", os.environ["AWS_LAMBDA_LOG_FORMAT"], "AWS_EXECUTION_ENV" in os.environ, logging.getLogger().level]
+"""})
+    async with guest(python, code) as running:
+        post = await running.invoke()
+        lines = await running.log()
+    quoted = "ö" if int(python.line.split(".")[1]) >= 12 else "\\u00f6"
+    assert post.body.decode() == f'["{quoted}", "JSON", false, 30]'
+    assert len(lines) == 1 and lines[0].startswith("[WARNING]\t")
+
+
+async def test_an_error_is_told_where_no_descriptor_is_left(python: PreparedRuntime, task: Task) -> None:
+    if int(python.line.split(".")[1]) >= 13:
+        pytest.skip("from 3.13 on the official client itself ends then: its traceback opens files")
+    code = task({"app.py": """
+import os
+kept = []
+def handler(event, context):
+    while event:
+        kept.append(os.open("/dev/null", os.O_RDONLY))
+    os.close(kept.pop())
+    return os.path.sameopenfile(0, kept.pop())
+"""})
+    async with guest(python, code) as running:
+        failed = await running.invoke(1)
+        assert (failed.json["errorType"], len(failed.json["stackTrace"])) == ("OSError", 1)
+        assert (await running.invoke(0)).json is True
+
+
 async def test_without_an_image_the_official_client_serves_alone(
     python: PreparedRuntime, task: Task, tmp_path: Path
 ) -> None:
@@ -253,7 +305,8 @@ async def test_without_an_image_the_official_client_serves_alone(
     folder = tmp_path / "runtime"
     await asyncio.to_thread(shutil.copytree, python.runtime_dir, folder, ignore=shutil.ignore_patterns(
         "boto*", "s3transfer", "dateutil", "urllib3", ".start-image"))  # fmt: skip
-    code = task({"app.py": LOADED + "def handler(event, context):\n    return loaded() == list(OFFICIAL), event\n"})
+    code = task({"app.py": LOADED + "def handler(event, context):\n    return loaded() == list(OFFICIAL), event\n",
+                 "decimal.py": "1 / 0"})  # fmt: skip
     async with guest(replace(python, runtime_dir=folder), code) as running:
         assert (await running.invoke({"a": 1})).json == [True, {"a": 1}]
         assert (await running.invoke(2)).json == [True, 2]

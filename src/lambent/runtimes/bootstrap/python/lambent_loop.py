@@ -113,19 +113,44 @@ class Loop:
         self._running = False
         self._request: Invocation | None = None
         self._logging = False  #: was imported
+        self._variables: dict[str, str | None] = {}  #: as the function's code found them
         if image is not None:
             image.on_executed = self._executed
 
     # The official client
 
     def load_official(self) -> None:
-        if self.official is None and self._image is not None:
-            importlib.import_module(OFFICIAL)
-        elif self.official is None:
+        if self.official is not None:
+            return
+        now = {name: os.environ.get(name) for name in _READ_AT_IMPORT}
+        if self._variables and now != self._variables:
+            _set_variables(self._variables)
+            try:
+                self._import_official()
+            finally:
+                _set_variables(now)
+        else:
+            self._import_official()
+        if self.official is None:  # it was there before anybody could tell
+            self._loaded()
+
+    def _import_official(self) -> None:
+        if self._image is None:
             sys.modules["runtime_client"] = None  # type: ignore[assignment]
             importlib.import_module(OFFICIAL)
             del sys.modules["runtime_client"]
-            self._loaded()
+            return
+        try:
+            importlib.import_module(OFFICIAL)
+        except OSError as error:
+            if error.errno != _TOO_MANY_FILES:
+                raise
+            # Left open by the function, whose error is to be told all the same.
+            os.close(0)
+            try:
+                importlib.import_module(OFFICIAL)
+            finally:
+                os.open("/dev/null", os.O_RDONLY)
 
     def _executed(self, name: str) -> None:
         """Whoever imports logging, or parts of the client, finds what is there on AWS."""
@@ -183,11 +208,12 @@ class Loop:
         ):
             self._run_officially(name)
         sys.stdout, sys.stderr = Unbuffered(sys.stdout), Unbuffered(sys.stderr)
+        self._variables = {variable: environ.get(variable) for variable in _READ_AT_IMPORT}
         self._running = True
         if self.official is not None:
             self._set_up()
-        handler = self._find(name)
         writer = Writer()
+        handler = self._find(name)
         while True:
             self._request = request = self._connection.wait_next_invocation()
             if request.x_amzn_trace_id is not None:
@@ -260,6 +286,14 @@ def _without_first_frame(error: Exception) -> Exception:
     """That of the one who caught it."""
     traceback = error.__traceback__
     return error.with_traceback(traceback.tb_next if traceback is not None else None)
+
+
+def _set_variables(variables: "dict[str, str | None]") -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _nothing(*_: object) -> None:

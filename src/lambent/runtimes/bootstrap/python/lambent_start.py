@@ -101,6 +101,9 @@ def main(runtime: str, inherited: "list[str]") -> None:
             import importlib
 
             importlib.reload(loop.official)
+    if image is None or "collections" in sys.modules:
+        # Nobody tells of imports, or a `sitecustomize` has imported what was to be told of.
+        loop.load_official()
     gc.enable()
     sys.path[:] = found
     code_image.install(runtime)
