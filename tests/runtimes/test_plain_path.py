@@ -165,12 +165,66 @@ class Marshaller:
         return '["marshalled", %d]' % response, "application/json"
 LambdaRuntimeClient.marshaller = Marshaller()
 """, ["marshalled", 6]),
+    ("""
+import __main__
+client = __main__.awslambdaricmain.bootstrap.LambdaRuntimeClient
+post, wait = client.post_invocation_result, client.wait_next_invocation
+def waited(self):
+    request = wait(self)
+    request.event_body += b"0"
+    return request
+client.post_invocation_result = lambda self, request_id, result, *rest: post(self, request_id, f"[{result}]", *rest)
+client.wait_next_invocation = waited
+""", [70]),
+    ("""
+from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
+LambdaMarshaller.marshal_response = lambda self, response: ("[8]", "application/json")
+""", [8]),
+    ("""
+from awslambdaric import bootstrap
+bootstrap.create_lambda_context = lambda *arguments: "context"
+""", "context"),
 ])  # fmt: skip
 async def test_what_a_function_replaces_in_the_official_client_is_used(
     python: PreparedRuntime, task: Task, source: str, answer: list[Any]
 ) -> None:
-    async with guest(python, task({"app.py": source + "def handler(event, context):\n    return event\n"})) as running:
+    handler = "def handler(event, context):\n    return context if context == 'context' else event\n"
+    async with guest(python, task({"app.py": source + handler})) as running:
         assert (await running.invoke(7)).json == answer
+
+
+async def test_what_a_handler_replaces_ends_its_own_invocation(python: PreparedRuntime, task: Task) -> None:
+    code = task({"app.py": """
+def handler(event, context):
+    from awslambdaric import bootstrap
+    def refuse(*arguments):
+        raise RuntimeError("this invocation was begun by another")
+    bootstrap.handle_event_request = refuse
+    def post(self, invoke_id, result, *rest):
+        return real(self, invoke_id, "[%s]" % result, *rest)
+    client = bootstrap.LambdaRuntimeClient
+    real, client.post_invocation_result = client.post_invocation_result, post
+    return event
+"""})
+    async with guest(python, code) as running:
+        assert (await running.invoke(7)).json == [7]
+        running.api.put(b"1")
+        assert await running.exit_code() == 1
+
+
+async def test_reloading_the_official_client_sets_up_nothing_again(python: PreparedRuntime, task: Task) -> None:
+    code = task({"app.py": """
+import importlib, logging
+from awslambdaric import bootstrap
+importlib.reload(bootstrap)
+def handler(event, context):
+    importlib.reload(bootstrap)
+    logging.error("x")
+    return bootstrap._GLOBAL_AWS_REQUEST_ID == context.aws_request_id
+"""})
+    async with guest(python, code) as running:
+        assert (await running.invoke()).json is True
+        assert len(await running.log()) == 1
 
 
 async def test_a_package_cannot_take_the_names_of_what_the_client_imports(python: PreparedRuntime, task: Task) -> None:

@@ -99,6 +99,18 @@ def keep_records_whole(sink: type) -> None:
     sink.log = log  # type: ignore[attr-defined]
 
 
+def connect(kind: type, connection: "SocketClient") -> None:
+    """Let the official client of this class talk by `connection`. Programs replace these methods in the class."""
+
+    def method(call: "Callable[..., Any]") -> "Callable[..., Any]":
+        return lambda _client, *arguments, **named: call(*arguments, **named)
+
+    if "connection" not in vars(kind):
+        for name in ("wait_next_invocation", "post_invocation_result", "post_invocation_error"):
+            setattr(kind, name, method(getattr(connection, name)))
+        kind.connection = connection  # type: ignore[attr-defined]
+
+
 class Loop:
     """`image` (`start_image.Image`) tells when a part of the official client, or logging, has been imported by anybody.
     None: nobody tells, and the official client serves from the first."""
@@ -109,10 +121,9 @@ class Loop:
         self.official: Any = None  #: its module `bootstrap`, once it is loaded
         self._client: Any = None
         self._sink: Any = None
-        self._theirs: object = None  #: what a function may replace, as it was
+        self._theirs: tuple[Any, ...] = ()  #: what a function may replace, as it was
         self._running = False
         self._request: Invocation | None = None
-        self._logging = False  #: was imported
         self._variables: dict[str, str | None] = {}  #: as the function's code found them
         if image is not None:
             image.on_executed = self._executed
@@ -153,11 +164,10 @@ class Loop:
                 os.open("/dev/null", os.O_RDONLY)
 
     def _executed(self, name: str) -> None:
-        """Whoever imports logging, or parts of the client, finds what is there on AWS."""
+        """Whoever imports logging, or parts of the client, finds what is there on AWS, and may replace it."""
         if name == OFFICIAL:
             self._loaded()
-        self._logging = self._logging or name == "logging"
-        if self._logging and not self._image.executing:  # else when that part is complete
+        if not self._image.executing:  # else when that part is complete
             self.load_official()
 
     def _loaded(self) -> None:
@@ -165,16 +175,24 @@ class Loop:
         keep_records_whole(official.StandardLogSink)
         official.extract_traceback = without_own(official.extract_traceback)
         self._sink = official.create_log_sink()
+        connect(official.LambdaRuntimeClient, self._connection)
         self._client = official.LambdaRuntimeClient(self._connection.address)
-        for name in ("wait_next_invocation", "post_invocation_result", "post_invocation_error"):
-            setattr(self._client, name, getattr(self._connection, name))
+        again = self.official is not None
         self.official = official
+        if again and self._running:  # reloaded by the function: that sets up nothing
+            return self._tell_request()
         self._theirs = self._replaceable()
         if self._running:
             self._set_up()
+        return None
 
-    def _replaceable(self) -> object:
-        return self.official.handle_event_request, self._client.marshaller
+    def _replaceable(self) -> "tuple[Any, ...]":
+        official, kind, marshaller = self.official, type(self._client), self._client.marshaller
+        return (
+            official.handle_event_request, official.create_lambda_context, official.LambdaContext,
+            kind.post_invocation_result, marshaller, marshaller.unmarshal_request, marshaller.marshal_response,
+            getattr(marshaller, "jsonEncoder", None),
+        )  # fmt: skip
 
     def _set_up(self) -> None:
         """What `run` of the official client does before the function is imported."""
@@ -215,7 +233,8 @@ class Loop:
         writer = Writer()
         handler = self._find(name)
         while True:
-            self._request = request = self._connection.wait_next_invocation()
+            client = self._connection if self.official is None else self._client
+            self._request = request = client.wait_next_invocation()
             if request.x_amzn_trace_id is not None:
                 environ["_X_AMZN_TRACE_ID"] = request.x_amzn_trace_id
             else:
@@ -243,31 +262,35 @@ class Loop:
         if self.official is not None:
             self._tell_request()
             if self._replaceable() != self._theirs:
-                return self._serve_officially(handler, request, request.event_body)
+                return self._serve_officially(handler, request)
         if request.client_context or request.cognito_identity:
-            return self._serve_officially(handler, request, request.event_body)
+            return self._serve_officially(handler, request)
         try:
             event = loads(request.event_body) if request.content_type == JSON else request.event_body
             context = LambdaContext(request.invoke_id, None, None, request.deadline_time_in_ms,
                                     request.invoked_function_arn, request.tenant_id)  # fmt: skip
         except Exception:
-            return self._serve_officially(handler, request, request.event_body)
+            return self._serve_officially(handler, request)
         try:
             response = handler(event, context)
         except Exception as error:
             known = _Known(error=_without_first_frame(error))
         else:
-            text, content_type = _text(response, writer)
-            if text is not None:
-                self._connection.post_invocation_result(request.invoke_id, text, content_type)
-                return None
+            if self.official is None or self._replaceable() == self._theirs:
+                text, content_type = _text(response, writer)
+                if text is not None:
+                    self._connection.post_invocation_result(request.invoke_id, text, content_type)
+                    return None
             known = _Known(response)
-        return self._serve_officially(known, request, b"null")
+        return self._serve_officially(known, request)
 
-    def _serve_officially(self, handler: "Any", request: "Invocation", body: bytes) -> None:
+    def _serve_officially(self, handler: "Any", request: "Invocation") -> None:
         self.load_official()
-        self.official.handle_event_request(
-            self._client, handler, request.invoke_id, body, request.content_type, request.client_context,
+        known = type(handler) is _Known  # then it began before the function replaced anything
+        handle = self._theirs[0] if known else self.official.handle_event_request
+        handle(
+            self._client, handler, request.invoke_id, b"null" if known else request.event_body,
+            request.content_type, request.client_context,
             request.cognito_identity, request.invoked_function_arn, request.deadline_time_in_ms, request.tenant_id,
             self._sink, request.invocation_id)  # fmt: skip
 

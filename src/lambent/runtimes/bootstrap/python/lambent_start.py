@@ -93,6 +93,8 @@ def main(runtime: str, inherited: "list[str]") -> None:
         site.setcopyright()
         site.sethelper()
     loop = lambent_loop.Loop(lambent_client.SocketClient(environ["AWS_LAMBDA_RUNTIME_API"]), image)
+    # As AWS's own first program has it: Sentry's SDK, for one, looks there for what it replaces.
+    start_image.provide(sys.modules["__main__"], {"awslambdaricmain": "awslambdaric.__main__"})
     if "LAMBENT_PARKED" in environ:
         warm_up(loop)
         gc.freeze()  # none of this will be garbage, nor need it be looked at
