@@ -135,6 +135,31 @@ def handler(event, context):
     assert len(lines) == 1 and lines[0].startswith("[ERROR]\t") and lines[0].endswith(f"\t{request_id}\tfrom within")
 
 
+async def test_a_thread_finds_logging_set_up_while_an_error_is_told(python: PreparedRuntime, task: Task) -> None:
+    """The thread imports logging while the official client, which the handler's error needs, is being loaded."""
+    code = task({"app.py": """
+import _thread, sys
+sys.setswitchinterval(1e-6)
+ended, seen = _thread.allocate_lock(), []
+ended.acquire()
+def look():
+    while "traceback" not in sys.modules:  # which logging imports
+        pass
+    import logging
+    seen.append(len(logging.getLogger().handlers))
+    ended.release()
+def handler(event, context):
+    if event:
+        ended.acquire()
+        return seen
+    _thread.start_new_thread(look, ())
+    raise ValueError("while the thread looks")
+"""})
+    async with guest(python, code) as running:
+        assert (await running.invoke(0)).kind == "error"
+        assert (await running.invoke(1)).json == [1]
+
+
 @pytest.mark.parametrize("line", [
     "import awslambdaric.bootstrap", "import awslambdaric.lambda_runtime_client",
     "from awslambdaric.lambda_runtime_log_utils import JsonFormatter",

@@ -152,14 +152,14 @@ class Loop:
             del sys.modules["runtime_client"]
             return
         try:
-            importlib.import_module(OFFICIAL)
+            _import_in_order()
         except OSError as error:
             if error.errno != _TOO_MANY_FILES:
                 raise
             # Left open by the function, whose error is to be told all the same.
             os.close(0)
             try:
-                importlib.import_module(OFFICIAL)
+                _import_in_order()
             finally:
                 os.open("/dev/null", os.O_RDONLY)
 
@@ -309,6 +309,12 @@ def _without_first_frame(error: Exception) -> Exception:
     """That of the one who caught it."""
     traceback = error.__traceback__
     return error.with_traceback(traceback.tb_next if traceback is not None else None)
+
+
+def _import_in_order() -> None:
+    """Logging first, whose import ends when it is set up (`_executed`): other threads that import it wait for that."""
+    importlib.import_module("logging")
+    importlib.import_module(OFFICIAL)
 
 
 def _set_variables(variables: "dict[str, str | None]") -> None:
