@@ -310,6 +310,21 @@ async def test_a_failed_import_is_told_with_its_frames_and_happens_once(python: 
     assert lines[3].startswith("[ERROR] ZeroDivisionError: division by zero\r") and len(lines) == 4
 
 
+async def test_an_error_with_a_traceback_of_its_own_is_told_like_others(python: PreparedRuntime, task: Task) -> None:
+    code = task({"app.py": """
+class Odd(Exception):
+    __traceback__ = None
+    def with_traceback(self, traceback):
+        raise SystemExit(9)
+def handler(event, context):
+    raise Odd("shown")
+"""})
+    async with guest(python, code) as running:
+        post = await running.invoke()
+    (frame,) = post.json["stackTrace"]
+    assert post.json["errorMessage"] == "shown" and f'"{code}/app.py", line 7, in handler' in frame
+
+
 @pytest.mark.parametrize("source", ["def handler():\n    pass\n", "handler = 5\n", "handler = int\n"])
 async def test_where_the_handler_was_not_entered_the_trace_is_the_official_clients_call(
     python: PreparedRuntime, task: Task, source: str

@@ -306,9 +306,10 @@ def _text(response: "Any", writer: Writer) -> "tuple[str | bytes | None, str]":
 
 
 def _without_first_frame(error: Exception) -> Exception:
-    """That of the one who caught it."""
-    traceback = error.__traceback__
-    return error.with_traceback(traceback.tb_next if traceback is not None else None)
+    """That of the one who caught it and calls this. Classes of errors may have a `with_traceback` of their own."""
+    traceback = sys.exc_info()[2]
+    BaseException.with_traceback(error, None if traceback is None else traceback.tb_next)
+    return error
 
 
 def _import_in_order() -> None:
