@@ -225,6 +225,12 @@ def handler(event, context):
     def refuse(*arguments):
         raise RuntimeError("this invocation was begun by another")
     bootstrap.handle_event_request = refuse
+    class Marshaller:
+        def unmarshal_request(self, request, content_type):
+            assert request == b"7"
+        def marshal_response(self, response):
+            return f"{response}, 8", content_type
+    content_type, bootstrap.LambdaRuntimeClient.marshaller = "application/json", Marshaller()
     def post(self, invoke_id, result, *rest):
         return real(self, invoke_id, "[%s]" % result, *rest)
     client = bootstrap.LambdaRuntimeClient
@@ -232,7 +238,7 @@ def handler(event, context):
     return event
 """})
     async with guest(python, code) as running:
-        assert (await running.invoke(7)).json == [7]
+        assert (await running.invoke(7)).json == [7, 8]
         running.api.put(b"1")
         assert await running.exit_code() == 1
 
