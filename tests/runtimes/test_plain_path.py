@@ -270,6 +270,19 @@ def handler(event, context):
         assert (await running.invoke()).json == [[False] * len(names), 30]
 
 
+async def test_a_package_can_have_modules_of_the_names_of_ours(python: PreparedRuntime, task: Task) -> None:
+    names = ("start_image", "code_image", "compile_code", "bootstrap")
+    code = task({"app.py": f"""
+import {", ".join(names)}
+def handler(event, context):
+    import logging
+    return start_image.mine, code_image.mine, compile_code.mine, bootstrap.mine, 1 / event
+""", **{f"{name}.py": "mine = True" for name in names}})
+    async with guest(python, code) as running:
+        assert (await running.invoke(1)).json == [True, True, True, True, 1.0]
+        assert (await running.invoke(0)).json["errorType"] == "ZeroDivisionError"
+
+
 async def test_a_package_cannot_take_the_names_of_extension_modules_either(python: PreparedRuntime, task: Task) -> None:
     files = {f"{name}.py": "1 / 0" for name in ("math", "_decimal", "_json", "_heapq")}
     code = task({"app.py": "def handler(event, context):\n    import decimal, math\n"

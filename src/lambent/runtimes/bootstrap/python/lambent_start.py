@@ -112,6 +112,8 @@ def main(runtime: str, inherited: "list[str]") -> None:
     for folder in found[:3]:
         if has_path_files(folder):
             site.addsitedir(folder)
+    for name in ("start_image", "code_image"):  # a package may have modules of these names
+        del sys.modules[name]
     if image is not None:
         image.close()
     loop.run(environ["_HANDLER"])

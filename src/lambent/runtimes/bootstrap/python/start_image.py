@@ -112,6 +112,7 @@ class Image:
         """Functions see no descriptor that is not theirs; it is opened again for what is imported later."""
         os.close(self._file)
         self._file = -1
+        self._modules.pop("code_image", None)
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> object:
         found = self._modules.get(name)
