@@ -178,21 +178,24 @@ class Loop:
         connect(official.LambdaRuntimeClient, self._connection)
         self._client = official.LambdaRuntimeClient(self._connection.address)
         again = self.official is not None
-        self.official = official
+        if not (again and self._running):
+            self._theirs = self._replaceable(official)
+        self.official = official  # last: other threads look at it
         if again and self._running:  # reloaded by the function: that sets up nothing
-            return self._tell_request()
-        self._theirs = self._replaceable()
-        if self._running:
+            self._tell_request()
+        elif self._running:
             self._set_up()
-        return None
 
-    def _replaceable(self) -> "tuple[Any, ...]":
-        official, kind, marshaller = self.official, type(self._client), self._client.marshaller
+    def _replaceable(self, official: "Any") -> "tuple[Any, ...]":
+        kind, marshaller = type(self._client), self._client.marshaller
         return (
             official.handle_event_request, official.create_lambda_context, official.LambdaContext,
             kind.post_invocation_result, marshaller, marshaller.unmarshal_request, marshaller.marshal_response,
             getattr(marshaller, "jsonEncoder", None),
         )  # fmt: skip
+
+    def _has_replaced(self) -> bool:
+        return self.official is not None and self._replaceable(self.official) != self._theirs
 
     def _set_up(self) -> None:
         """What `run` of the official client does before the function is imported."""
@@ -261,7 +264,7 @@ class Loop:
     def _serve(self, handler: "Any", request: "Invocation", writer: Writer) -> None:
         if self.official is not None:
             self._tell_request()
-            if self._replaceable() != self._theirs:
+            if self._has_replaced():
                 return self._serve_officially(handler, request)
         if request.client_context or request.cognito_identity:
             return self._serve_officially(handler, request)
@@ -276,7 +279,7 @@ class Loop:
         except Exception as error:
             known = _Known(error=_without_first_frame(error))
         else:
-            if self.official is None or self._replaceable() == self._theirs:
+            if not self._has_replaced():
                 text, content_type = _text(response, writer)
                 if text is not None:
                     self._connection.post_invocation_result(request.invoke_id, text, content_type)
@@ -289,7 +292,7 @@ class Loop:
         known = type(handler) is _Known  # then it began before the function replaced anything
         handle = self._theirs[0] if known else self.official.handle_event_request
         # Nobody sees an event a second time, but a marshaller that the handler has put in gets one that it can read.
-        body = b"null" if known and self._replaceable() == self._theirs else request.event_body
+        body = b"null" if known and not self._has_replaced() else request.event_body
         handle(
             self._client, handler, request.invoke_id, body, request.content_type, request.client_context,
             request.cognito_identity, request.invoked_function_arn, request.deadline_time_in_ms, request.tenant_id,
