@@ -211,7 +211,7 @@ class Caller:
     def _configuration(self) -> None:
         which = self._dice.choice(list(_KINDS))
         self._lambda.update_function_configuration(
-            # Every size of Node.js would be a kind of blank of its own, and what is parked in the end another each time.
+            # Each size of Node.js would be a kind of blank of its own, and what is parked in the end differ each time.
             FunctionName=self._full(which),
             MemorySize=192 if _KINDS[which] == "node" else self._dice.choice([160, 192, 256]),
             Environment={"Variables": {"NUMBER": str(self._dice.randrange(1000))}},
