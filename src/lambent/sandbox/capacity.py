@@ -18,8 +18,8 @@ from lambent.sandbox.namespace.layout import Layout, detect_here, read
 MIB = 1024 * 1024
 #: Connections of clients at most: descriptors that environments do not get.
 CONNECTIONS = 4096
-#: What one idle environment takes: charged memory (3.9 MB where the function does nothing, 7.6 where it logs), descriptors
-#: of the server, processes (process 1 and the runtime).
+#: What one idle environment takes: charged memory (3.9 MB where the function does nothing, 7.6 where it logs),
+#: descriptors of the server, processes (process 1 and the runtime).
 MEMORY_EACH_BYTES = 6_500_000
 DESCRIPTORS_EACH = 6
 PROCESSES_EACH = 2
