@@ -18,8 +18,8 @@ MAX_HEAD_BYTES = 1024 * 1024
 MAX_HEADERS = 1000
 #: So many pieces of bodies are read in one turn of the loop, a whole request counting as ten of them: a fraction of a
 #: millisecond, then others are served. It is looked at after each slice.
-WORK_PER_TURN = 1000
-FIRST_SLICE_BYTES = 4096
+WORK_PER_TURN = 300
+FIRST_SLICE_BYTES = 1024
 #: Of the loop's time, what the connections of one environment may take, and what they may save up of it. Reading a
 #: response of 6 MB takes about 5 ms.
 PACE_SHARE = 0.2
@@ -176,7 +176,7 @@ class Reader:
         while at < len(data) and self._work < WORK_PER_TURN and not self.failed:
             self._parse(data[at : at + size])
             at += size
-            size = SLICE_BYTES
+            size = min(2 * size, SLICE_BYTES)
         if self._piece:
             self._pass_on()
         if self._silent_bytes > MAX_HEAD_BYTES:  # an endless line: the parser gathers it and tells at its end
