@@ -18,8 +18,8 @@ MAX_HEAD_BYTES = 1024 * 1024
 MAX_HEADERS = 1000
 #: So many pieces of bodies are read in one turn of the loop, a whole request counting as ten of them: a fraction of a
 #: millisecond, then others are served. It is looked at after each slice.
-WORK_PER_TURN = 300
-FIRST_SLICE_BYTES = 1024
+WORK_PER_TURN = 100
+FIRST_SLICE_BYTES = 512
 #: Of the loop's time, what the connections of one environment may take, and what they may save up of it. Reading a
 #: response of 6 MB takes about 5 ms.
 PACE_SHARE = 0.2

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from lambent.telemetry.records import LogsDropped
 
 CHUNK_BYTES = 64 * 1024  # what a pipe holds by default
-LINES_PER_TURN = 256  # about a millisecond of the loop
+LINES_PER_TURN = 96  # less than half a millisecond of the loop
 LINES_PER_DRAIN = 2048
 #: What is read and handed on at most when the processes have ended; a guest can make its pipe hold 1 MiB.
 CLOSE_BYTES = 1024 * 1024
