@@ -157,7 +157,7 @@ def memory(end, event):
             KEPT.clear()
 
 def subscriptions():
-    "An internal extension that subscribes again and again: possible in Init only."
+    "An internal extension that subscribes again and again, in turns to the same and to others: in Init only."
     def call(method, path, headers, body):
         connection.request(method, path, json.dumps(body), headers)
         reply = connection.getresponse()
@@ -170,8 +170,9 @@ def subscriptions():
     number = 0
     while time.monotonic() < end:
         number += 1
+        types = ["platform", "function", "extension"][number % 4 // 2:]
         call("PUT", "/2022-07-01/telemetry", {"Lambda-Extension-Identifier": own},
-             {"schemaVersion": "2022-12-13", "types": ["platform", "function", "extension"], "destination":
+             {"schemaVersion": "2022-12-13", "types": types, "destination":
               {"protocol": "HTTP", "URI": "http://sandbox.localdomain:%d" % (10000 + number % 50000)}})
     threading.Thread(target=wait, args=(own,), daemon=True).start()
 

@@ -159,7 +159,8 @@ def test_a_web_server_that_ends_is_a_runtime_that_ended(server: Server, adapter:
     assert (answer.status, answer.body) == (502, b"Internal Server Error")
     [row] = server.environments("mortal")
     server.idle(row["id"])
-    assert "\tStatus: error\tError Type: Runtime.ExitError\n" in log_of(server, row["id"])
+    # On a busy host the adapter may see its connection end, and post an error, before the process has ended.
+    assert re.search(r"\tStatus: error\tError Type: Runtime\.(ExitError|Unknown)\n", log_of(server, row["id"]))
     assert server.http("GET", "/", host=host).status == 201
     assert [again["id"] for again in server.environments("mortal")] == [row["id"]]
 

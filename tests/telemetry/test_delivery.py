@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from lambent.clock import Clock
-from lambent.core.subscription import Api, Subscription
-from lambent.telemetry import delivery
+from lambent.core.subscription import Api, Category, Subscription
+from lambent.telemetry import delivery, events
 from lambent.telemetry.delivery import Subscriber
 from lambent.telemetry.events import Telemetry
 from lambent.telemetry.records import LogsDropped
@@ -154,8 +154,8 @@ async def test_slow_subscriber_costs_bounded_memory(monkeypatch: pytest.MonkeyPa
         while not listener.requests:
             await asyncio.sleep(0.001)
         listener.held.set()
-        confession, *events = await listener.next()
-        assert events == [12345] * 10
+        confession, *taken = await listener.next()
+        assert taken == [12345] * 10
         assert confession["record"]["droppedRecords"] == 20
         one.close()
 
@@ -298,4 +298,43 @@ async def test_batch_that_is_under_way_when_somebody_subscribes_again_is_sent_to
         await called.wait()
         telemetry.subscribe("one", asked, listener.connect)
         assert [event["record"] for event in await listener.next()] == ["kept"]
+        telemetry.clear()
+
+
+@pytest.mark.parametrize("categories", [("platform", "function"), ("function",)], ids=["the same", "others"])
+async def test_who_subscribes_again_with_much_to_be_told_is_sent_it_when_the_time_is_over(
+    categories: tuple[Category, ...],
+) -> None:
+    async with listening() as listener:
+        telemetry = Telemetry(Clock(), "Text")
+        telemetry.begin()
+        asked = wanted(listener, items=3)
+
+        async def at_once(port: int) -> socket.socket:
+            raise AssertionError("nobody has waited for that one")
+
+        telemetry.subscribe("one", asked, listener.connect)
+        for number in range(2):
+            telemetry.emit({"time": "t", "type": "function", "record": f"{number}"})
+        for _ in range(3):
+            telemetry.subscribe("one", replace(asked, categories=categories), at_once)
+            telemetry.emit({"time": "t", "type": "function", "record": "more than wanted at once"})
+        telemetry.subscribe("one", replace(asked, categories=categories, timeout_s=0.02), listener.connect)
+        told = await listener.next() + await listener.next()
+        assert [event["record"] for event in told] == ["0", "1"] + ["more than wanted at once"] * 3
+        telemetry.clear()
+
+
+async def test_what_an_init_tells_is_kept_for_later_subscribers_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "EARLY_BYTES", 3500)
+    async with listening() as listener:
+        telemetry = Telemetry(Clock(), "Text")
+        telemetry.begin()
+        for number in range(9):
+            telemetry.emit({"time": "t", "type": "function", "record": f"{number}" * 1000})
+        telemetry.subscribe("one", wanted(listener), listener.connect)
+        telemetry.flush()
+        confession, *told = await listener.next()
+        assert [event["record"][0] for event in told] == ["0", "1", "2"]
+        assert confession["record"]["droppedRecords"] == 6
         telemetry.clear()

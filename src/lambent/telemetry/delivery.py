@@ -13,6 +13,7 @@ import contextlib
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from socket import socket
 
 import msgspec
@@ -34,10 +35,24 @@ _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *([0-9]{1,9})\r\n")
 _SLOW = "Some logs were dropped because the downstream consumer is slower than the logs production rate"
 
 
-class Subscriber:
-    """One subscription and what waits for it."""
+@dataclass(slots=True)
+class Backlog:
+    """Events, as JSON, from before somebody subscribed to them."""
 
-    def __init__(self, subscription: Subscription, connect: Connect, clock: Clock) -> None:
+    events: list[bytes] = field(default_factory=list)
+    bytes: int = 0
+    dropped_records: int = 0
+    dropped_bytes: int = 0
+
+
+class Subscriber:
+    """One subscription and what waits for it.
+
+    One that `replaces` another waits for its whole time first, however much there is to send: so a guest that
+    subscribes again and again does not make us gather a batch and connect each time.
+    """
+
+    def __init__(self, subscription: Subscription, connect: Connect, clock: Clock, *, replaces: bool = False) -> None:
         self.subscription = subscription
         self._connect = connect
         self._clock = clock
@@ -53,6 +68,7 @@ class Subscriber:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._hurried = False  #: asked to send everything while a batch was under way
+        self._patient = replaces
         self._stream: asyncio.StreamWriter | None = None  #: TCP only
 
     def offer(self, event: bytes) -> None:
@@ -64,15 +80,15 @@ class Subscriber:
             self._oldest_at = self._clock.monotonic()
         self._waiting.append(event)
         self._waiting_bytes += len(event)
-        asked = self.subscription
-        if len(self._waiting) >= asked.max_items or self._waiting_bytes >= asked.max_bytes:
+        if self._has_enough() and not self._patient:
             self.flush()
         elif self._timer is None and self._task is None and self._thawed.is_set():
-            self._timer = self._loop.call_later(asked.timeout_s, self.flush)
+            self._timer = self._loop.call_later(self.subscription.timeout_s, self.flush)
 
     def flush(self) -> None:
         """Send what waits, now, unless the environment is frozen or a batch is under way."""
         self._stop_timer()
+        self._patient = False
         self._hurried = self._task is not None
         if self._waiting and self._task is None and self._thawed.is_set():
             self._task = self._loop.create_task(self._work())
@@ -92,11 +108,19 @@ class Subscriber:
             else:
                 self._timer = self._loop.call_later(due_s, self.flush)
 
-    def take_over(self, earlier: Subscriber) -> None:
-        """What waits for an earlier subscription, or is under way for it, waits for this one.
+    def begin(self, backlog: Backlog) -> None:
+        """Take what was told before somebody subscribed; at most QUEUE_BYTES."""
+        self._waiting.extend(backlog.events)
+        self._waiting_bytes = backlog.bytes
+        self._oldest_at = self._clock.monotonic()
+        self._drop(backlog.dropped_records, backlog.dropped_bytes)
+        if self._has_enough() and not self._patient:
+            self.flush()
+        else:
+            self.resume()
 
-        Its time begins anew, so that one who subscribes again and again does not make us connect each time.
-        """
+    def take_over(self, earlier: Subscriber) -> None:
+        """What waits for an earlier subscription, or is under way for it, waits for this one."""
         self._waiting, earlier._waiting = earlier._waiting, deque()
         self._waiting.extendleft(reversed(earlier._under_way))
         self._waiting_bytes = earlier._waiting_bytes + sum(map(len, earlier._under_way))
@@ -129,17 +153,20 @@ class Subscriber:
                 await self._deliver(self._under_way)
                 self._under_way = []
                 await self._thawed.wait()
-                if not self._is_full():
+                if not self._is_due():
                     break
         finally:
             self._task = None
         if self._waiting and self._timer is None:
             self.resume()
 
-    def _is_full(self) -> bool:
+    def _has_enough(self) -> bool:
         asked = self.subscription
-        late = self._clock.monotonic() - self._oldest_at >= asked.timeout_s
-        return self._hurried or late or len(self._waiting) >= asked.max_items or self._waiting_bytes >= asked.max_bytes
+        return len(self._waiting) >= asked.max_items or self._waiting_bytes >= asked.max_bytes
+
+    def _is_due(self) -> bool:
+        late = self._clock.monotonic() - self._oldest_at >= self.subscription.timeout_s
+        return self._hurried or late or self._has_enough()
 
     def _take(self) -> list[bytes]:
         asked, batch, size = self.subscription, [], 0
