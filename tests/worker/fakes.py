@@ -25,6 +25,7 @@ from lambent.worker.blanks import Blanks
 from lambent.worker.codes import Codes
 from lambent.worker.driver import Driver
 from lambent.worker.parts import Parts
+from lambent.worker.spare import SpareTime
 
 #: A guest: it runs until it returns its exit status, or is killed.
 Guest = Callable[["Api"], Awaitable[ExitStatus]]
@@ -246,7 +247,8 @@ class FakeHost:
     init_failures: list[str] = field(default_factory=list)
     on_idle: Callable[[], None] = lambda: None
     sandboxes: list[FakeSandbox] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
+    spare: SpareTime = field(default_factory=SpareTime)
+    written: list[str] = field(default_factory=list)
     replies: list[tuple[str, Outcome, bytes, Served]] = field(default_factory=list)
     happened: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -289,11 +291,17 @@ class FakeHost:
 
     # logs
 
+    @property
+    def lines(self) -> list[str]:
+        """What is in the log, for whoever looks."""
+        self.spare.use()
+        return self.written
+
     def of(self, account: str, region: str) -> FakeHost:
         return self
 
     def append(self, group: str, stream: str, timestamp_ms: int, message: str) -> None:
-        self.lines.append(message)
+        self.written.append(message)
         if self.log_error is not None and message.startswith("REPORT"):
             raise self.log_error
 
@@ -330,7 +338,7 @@ class FakeHost:
         host = cast(Any, self)
         blanks = Blanks(backend=host, clock=Clock(), run="run", most=0, memory_budget_bytes=None)
         codes = Codes(host, host, "run")
-        made = _Parts(Clock(), host, host, host, host, host, "host", None, blanks, codes, self.ended)
+        made = _Parts(Clock(), host, host, host, host, host, "host", None, blanks, codes, self.ended, self.spare)
         made.host = self
         return made
 

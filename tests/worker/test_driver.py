@@ -17,7 +17,7 @@ from lambent.core.states import Phase
 from lambent.runtimeapi.app import BODY_LIMIT
 from lambent.sandbox.base import SandboxError
 from lambent.telemetry.capture import LINE_COST_BYTES, Allowance
-from lambent.worker import chronicle
+from lambent.worker import chronicle, spare
 from lambent.worker import driver as module
 from lambent.worker.door import CONNECTIONS
 from lambent.worker.driver import Driver
@@ -123,6 +123,32 @@ async def test_cold_then_warm_invocation_in_the_same_process() -> None:
             ("r1", b'"ok"', True), ("r2", b'"ok"', False)]  # fmt: skip
         assert made.sandbox.log == ["run", "limit_cpu", "memory_peak", "freeze", "thaw", "memory_peak", "freeze"]
         assert made.host.happened == ["settling", "replied r1", "idle", "settling", "replied r2", "idle"]
+
+
+async def test_what_is_written_of_an_invocation_waits_for_the_next_one_and_stands_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spare, "AT_MOST_S", 3600.0)
+
+    async def talking(api: Api) -> ExitStatus:
+        for word in ("one", "two"):
+            request_id = await api.next()
+            api.print(word)
+            await api.respond(request_id)
+        await api.next()
+        raise AssertionError("there is no third one")
+
+    def kinds() -> list[str]:
+        return [line.split()[0] for line in made.host.written]
+
+    async with stage(talking) as made:
+        await made.serve("r1")
+        assert kinds() == ["INIT_START", "START", "one"]
+        made.driver.assign(invocation("r2", tail=True))
+        assert kinds() == ["INIT_START", "START", "one", "END", "REPORT", "START"]
+        await made.reply(2)
+        tail = made.host.replies[1][3].log_tail.decode()
+        assert [line.split()[0] for line in tail.splitlines()] == ["START", "two", "END", "REPORT"]
 
 
 async def test_nothing_of_an_invocation_is_kept_once_it_is_answered() -> None:

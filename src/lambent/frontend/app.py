@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import traceback
 from collections.abc import Callable
+from functools import lru_cache
 
 from lambent.frontend import invoke, management, streaming
 from lambent.frontend.invoke import Invoke
@@ -94,6 +95,7 @@ def _host_name(host: str) -> str:
     return host.partition(":")[0].rstrip(".").lower()
 
 
+@lru_cache(maxsize=64)
 def _is_address(host: str) -> bool:
     """A literal address cannot be rebound by somebody's DNS."""
     try:

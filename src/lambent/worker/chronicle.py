@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
+from functools import partial
 from typing import Any
 
 from lambent import limits
@@ -94,6 +95,7 @@ class Chronicle:
     def _write(self, text: str, wall_s: float) -> None:
         if not text:
             return
+        self._parts.spare.use()  # what came before stands before
         self._logs.append(self._function.log_group, self.log_stream, int(wall_s * 1000), text)
         if self._tailing:
             data = text.encode("utf-8", "replace")
@@ -108,8 +110,10 @@ class Chronicle:
 
     # Platform records
 
-    def _record(self, record: records.Record) -> None:
-        function, wall_s = self._function, self._clock.wall()
+    def _record(self, record: records.Record, wall_s: float | None = None) -> None:
+        """Write it as of now, or as of the time at which it happened."""
+        function = self._function
+        wall_s = wall_s if wall_s is not None else self._clock.wall()
         self._write(records.log_line(record, wall_s, function.log_format, function.system_log_level), wall_s)
         if self.telemetry.active:
             self.telemetry.emit(record.envelope(wall_s))
@@ -171,6 +175,7 @@ class Chronicle:
             self._begin_tail()
 
     def _begin_tail(self) -> None:
+        self._parts.spare.use()  # what is left to write is not this one's
         self._tailing = True
         self._tail.clear()
         self._tail_bytes = 0
@@ -184,19 +189,29 @@ class Chronicle:
         self._record(records.Start(invocation.request_id, self._function.version, invocation.trace_id))
 
     def ended(self, report: do.ReportEnd, memory_peak_bytes: int | None, *, cold: bool) -> None:
-        """END and REPORT. A handler's own error without a type from the runtime shows no Status in the text."""
+        """END and REPORT. When neither the caller nor a subscriber waits for them, in spare time."""
         self._drain()
+        write = partial(self._write_end, report, memory_peak_bytes, cold, self._start_wall, self._clock.wall())
+        if report.invocation.reply_after_report or self.telemetry.active:
+            write()
+            self._tailing = False
+        else:
+            self._parts.spare.leave(write)
+
+    def _write_end(self, report: do.ReportEnd, memory_peak_bytes: int | None, cold: bool, start_wall: float,
+                   wall_s: float) -> None:
+        """A handler's own error without a type from the runtime shows no Status in the text."""
         function, invocation = self._function, report.invocation
-        self._record(records.End(invocation.request_id))
+        self._record(records.End(invocation.request_id), wall_s)
         used = min(records.memory_mb(memory_peak_bytes), function.memory_mib)
         shown = "success" if report.status == "error" and not report.error_type else report.status
         self._record(records.Report(invocation.request_id, shown, report.bill, function.memory_mib, used,
-                                    report.error_type, invocation.trace_id, report.overhead_ms))
-        self._tailing = False
-        self._ended.append((self._start_wall, report, used, cold))
+                                    report.error_type, invocation.trace_id, report.overhead_ms), wall_s)
+        self._ended.append((start_wall, report, used, cold))
 
     def bills(self) -> list[dict[str, Any]]:
         """The figures of the last invocations, as a story shows them."""
+        self._parts.spare.use()
         function = self._function
         return [{
             "request_id": report.invocation.request_id,

@@ -450,6 +450,7 @@ class Driver:
         self.chronicle.runtime_done(effect)
 
     def _report_start(self, effect: do.ReportStart) -> None:
+        self._parts.spare.use()  # the guest works now, and the server would only wait for it
         self.invocations += 1  # here and not when delivering: one whose Init failed is never delivered
         self.chronicle.started(effect.invocation)
 

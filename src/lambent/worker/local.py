@@ -26,6 +26,7 @@ from lambent.worker.codes import Codes
 from lambent.worker.driver import Driver
 from lambent.worker.packages import PackageStore
 from lambent.worker.parts import Parts
+from lambent.worker.spare import SpareTime
 
 #: Stories of ended environments that can still be asked for.
 STORIES_KEPT = 200
@@ -42,8 +43,10 @@ class LocalWorker:
         blanks = Blanks(backend=backend, clock=clock, run=self._run, most=most_blanks,
                         memory_budget_bytes=memory_budget_bytes)
         codes = Codes(packages, backend, self._run)
+        spare = SpareTime()
+        logs.before_reading = spare.use
         self._parts = Parts(clock, backend, runtimes, packages, logs, owner, network, peers, blanks, codes, self._ended,
-                            limit_bandwidth)
+                            spare, limit_bandwidth)
         self._clock = clock
         clock.watch(self._clock_advanced)
         #: one for each environment that is not GONE or whose destruction is under way

@@ -26,6 +26,7 @@ from lambent.worker.base import Owner
 from lambent.worker.blanks import Blanks
 from lambent.worker.codes import Codes
 from lambent.worker.packages import PackageStore
+from lambent.worker.spare import SpareTime
 
 if TYPE_CHECKING:
     from lambent.worker.driver import Driver
@@ -46,6 +47,7 @@ class Parts:
     blanks: Blanks
     codes: Codes
     ended: Callable[[Driver], None]
+    spare: SpareTime
     limit_bandwidth: bool = False  #: of streamed responses, as AWS does
     short_of_memory: bool = False  #: all environments together are close to what they may use
 
