@@ -176,7 +176,8 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 
 
 async def test_ping_is_answered_at_any_time(world: World) -> None:
-    assert (await world.call("GET", "/2018-06-01/ping"))[::2] == (200, b"pong")
+    status, headers, body = await world.call("GET", "/2018-06-01/ping")
+    assert (status, headers["content-type"], body) == (200, "text/plain; charset=utf-8", b"pong")
 
 
 async def test_next_hands_over_the_event_byte_for_byte_with_its_headers(world: World) -> None:
@@ -410,15 +411,28 @@ def test_zone_follows_from_the_region(region: str, zone: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [
-    ("GET", "/"), ("POST", "/2018-06-01/runtime/invocation/next"),
-    ("GET", "/2018-06-01/runtime/invocation/r1/response"),
-    ("POST", "/2018-06-01/runtime/invocation/r1/nothing"), ("POST", "/2018-06-01/runtime/invocation/r1"),
+    ("GET", "/"), ("POST", "/2018-06-01/runtime/invocation/r1/nothing"), ("POST", "/2018-06-01/runtime/invocation/r1"),
     ("GET", "/2018-06-01/runtime/restore/next"), ("POST", "/2018-06-01/runtime/restore/error"),
-    ("GET", "/2021-04-23/credentials"), ("GET", "/2018-06-01/runtime/init/error"), ("DELETE", "/2018-06-01/ping"),
-    ("GET", "http://x/2018-06-01/ping"), ("GET", "/2018-06-01/runtime/invocation/%6eext"),
+    ("GET", "/2021-04-23/credentials"), ("GET", "http://x/2018-06-01/ping"),
+    ("GET", "/2018-06-01/runtime/invocation/%6eext"), ("GET", "/2020-01-01/extension/nothing"),
 ])  # fmt: skip
 async def test_whatever_else_is_asked_for_is_404(world: World, method: str, path: str) -> None:
-    assert (await world.call(method, path))[::2] == (404, b"404 page not found")
+    status, headers, body = await world.call(method, path)
+    assert (status, headers["content-type"], body) == (404, "text/plain; charset=utf-8", b"404 page not found\n")
+
+
+@pytest.mark.parametrize(("method", "path", "allowed"), [
+    ("POST", "/2018-06-01/runtime/invocation/next", "GET"), ("DELETE", "/2018-06-01/ping", "GET"),
+    ("GET", "/2018-06-01/runtime/invocation/r1/response", "POST"),
+    ("PUT", "/2018-06-01/runtime/invocation/r1/error", "POST"), ("GET", "/2018-06-01/runtime/init/error", "POST"),
+    ("GET", "/2020-01-01/extension/register", "POST"), ("POST", "/2020-01-01/extension/event/next", "GET"),
+    ("GET", "/2020-01-01/extension/init/error", "POST"), ("PUT", "/2020-01-01/extension/exit/error", "POST"),
+    ("POST", "/2022-07-01/telemetry", "PUT"), ("GET", "/2020-08-15/logs", "PUT"),
+])  # fmt: skip
+async def test_method_that_a_path_does_not_take_is_405_and_names_the_other(world: World, method: str, path: str,
+                                                                           allowed: str) -> None:
+    status, headers, body = await world.call(method, path)
+    assert (status, headers["allow"], body) == (405, allowed, b"")
 
 
 async def test_runtime_that_hung_up_while_it_waited_is_handed_its_work_when_it_asks_again(world: World) -> None:
@@ -542,11 +556,27 @@ async def test_eleventh_extension_is_one_too_many(world: World) -> None:
     (None, "Extension.MissingExtensionIdentifier"), ("x", "Extension.InvalidExtensionIdentifier"),
     ("00000000-0000-0000-0000-000000000000", "Extension.UnknownExtensionIdentifier"),
 ])  # fmt: skip
-@pytest.mark.parametrize("what", ["event/next", "init/error", "nothing"])
-async def test_call_of_an_extension_that_nobody_knows_is_403(world: World, what: str, identifier: str | None,
-                                                             kind: str) -> None:
+@pytest.mark.parametrize(("method", "path"), [
+    ("GET", "/2020-01-01/extension/event/next"), ("POST", "/2020-01-01/extension/init/error"),
+    ("PUT", "/2022-07-01/telemetry"),
+])  # fmt: skip
+async def test_call_of_an_extension_that_nobody_knows_is_403(world: World, method: str, path: str,
+                                                             identifier: str | None, kind: str) -> None:
     headers = {"Lambda_Extension_Identifier": identifier} if identifier is not None else {}
-    assert error(await world.call("GET", f"/2020-01-01/extension/{what}", b"", **headers)) == (403, kind)
+    headers["Lambda_Extension_Function_Error_Type"] = "Extension.X"
+    assert error(await world.call(method, path, b"", **headers)) == (403, kind)
+
+
+async def test_error_without_a_type_is_refused_before_it_is_asked_whose_it_is(world: World) -> None:
+    answer = await world.call("POST", "/2020-01-01/extension/exit/error", b"{}",
+                              Lambda_Extension_Identifier="00000000-0000-0000-0000-000000000000")  # fmt: skip
+    assert error(answer) == (403, "Extension.MissingHeader")
+
+
+async def test_identifier_is_known_in_capital_letters_too(world: World) -> None:
+    identifier = (await world.register("inner"))[1]["lambda-extension-identifier"]
+    answer = await world.call("PUT", "/2022-07-01/telemetry", b"{}", Lambda_Extension_Identifier=identifier.upper())
+    assert error(answer) == (202, "Telemetry.NotSupported")
 
 
 async def test_extension_is_told_of_the_invocation_without_its_payload(world: World) -> None:

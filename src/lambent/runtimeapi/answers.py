@@ -16,6 +16,7 @@ ACCEPTED: Final = (
     b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n"
     b'{"status":"OK"}\n'
 )
+TEXT: Final = "text/plain; charset=utf-8"
 NOT_ALLOWED: Final = "Error: State transition is not allowed"
 
 #: Where a participant stands, in the words of the messages.
@@ -27,10 +28,7 @@ STATE_WORDS: Final = {
 
 
 def refuse(request: Request, status: int, error_type: str, message: str) -> None:
-    """An error as JSON; as plain text when it has no type."""
-    if not error_type:
-        request.respond(status, message.encode(), content_type="text/plain")
-        return
+    """An error as JSON."""
     request.respond(status, line({"errorMessage": message, "errorType": error_type}))
 
 
@@ -39,8 +37,12 @@ def line(body: dict[str, str]) -> bytes:
     return msgspec.json.encode(body) + b"\n"
 
 
-def refuse_unknown(request: Request) -> None:
-    refuse(request, 404, "", "404 page not found")
+def refuse_route(request: Request, method: str | None) -> None:
+    """There is no such path, or it is asked for by `method` only. The answers are those of AWS's router (go-chi)."""
+    if method is None:
+        request.respond(404, b"404 page not found\n", (("X-Content-Type-Options", "nosniff"),), content_type=TEXT)
+    else:
+        request.respond(405, headers=(("Allow", method),), content_type=None)
 
 
 def refuse_too_large(request: Request, limit_bytes: int = limits.RESPONSE_PAYLOAD_BYTES) -> None:

@@ -29,10 +29,11 @@ from lambent.runtimeapi.answers import (
     ACCEPTED,
     NOT_ALLOWED,
     STATE_WORDS,
+    TEXT,
     refuse,
+    refuse_route,
     refuse_too_large,
     refuse_truncated,
-    refuse_unknown,
     render_invoke,
     render_next,
     render_shutdown,
@@ -43,6 +44,10 @@ from lambent.runtimeapi.stream import Bandwidth, ResponseStream, error_of_traile
 
 _INVOCATION = "/2018-06-01/runtime/invocation/"
 _NEXT = _INVOCATION + "next"
+_INIT_ERROR = "/2018-06-01/runtime/init/error"
+_PING = "/2018-06-01/ping"
+#: What is asked for by which method, apart from an invocation's own paths and from extensions.
+_METHODS = {_NEXT: "GET", _INIT_ERROR: "POST", _PING: "GET"} | dict.fromkeys(telemetry.PATHS, "PUT")
 _RESPONSE_MODE = "lambda-runtime-function-response-mode"
 _ERROR_TYPE = "lambda-runtime-function-error-type"
 #: An error that brings its cause for X-Ray along; the cause is not the caller's.
@@ -75,18 +80,12 @@ class RuntimeApi:
         path = request.path
         if path == _NEXT and request.method == "GET":
             self._next(request, RUNTIME)
-        elif path.startswith(_INVOCATION) and request.method == "POST":
-            request_id, _, what = path[len(_INVOCATION) :].partition("/")
-            if what == "response":
-                self._response(request, request_id)
-            elif what == "error":
-                self._error(request, request_id)
-            else:
-                refuse_unknown(request)
-        elif path == "/2018-06-01/runtime/init/error" and request.method == "POST":
+        elif path.startswith(_INVOCATION):
+            self._invocation(request, path[len(_INVOCATION) :])
+        elif path == _INIT_ERROR and request.method == "POST":
             self._init_error(request)
-        elif path == "/2018-06-01/ping" and request.method == "GET":
-            request.respond(200, b"pong", content_type="text/plain")
+        elif path == _PING and request.method == "GET":
+            request.respond(200, b"pong", content_type=TEXT)
         elif path.startswith(extensions.PREFIX):
             self._extensions.on_request(request, path[len(extensions.PREFIX) :])
         elif path in telemetry.PATHS and request.method == "PUT":
@@ -94,7 +93,7 @@ class RuntimeApi:
         elif path == metadata.PATH:
             metadata.respond(request, self._metadata_token, self._lifecycle.function.region)
         else:
-            refuse_unknown(request)
+            refuse_route(request, _METHODS.get(path))
 
     def on_head(self, request: Request) -> BodySink | None:
         """Take the body of a streamed response as it comes; None for every other call, and to collect it.
@@ -128,6 +127,18 @@ class RuntimeApi:
         return 0 if self.stream is None or self.stream.over else self.stream.bytes
 
     # Runtime API
+
+    def _invocation(self, request: Request, rest: str) -> None:
+        """A call below an invocation's path."""
+        request_id, _, what = rest.partition("/")
+        if what not in ("response", "error"):
+            refuse_route(request, _METHODS.get(request.path))
+        elif request.method != "POST":
+            refuse_route(request, "POST")
+        elif what == "response":
+            self._response(request, request_id)
+        else:
+            self._error(request, request_id)
 
     def _stream_ended(self, request: Request, event: Event) -> None:
         stream = self.stream

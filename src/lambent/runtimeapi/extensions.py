@@ -16,10 +16,11 @@ from lambent.core.events import RUNTIME, ExtensionExitErrorPosted, ExtensionInit
 from lambent.core.subscription import Api
 from lambent.http1 import Request
 from lambent.runtimeapi import telemetry
-from lambent.runtimeapi.answers import ACCEPTED, NOT_ALLOWED, STATE_WORDS, line, printable, refuse, refuse_unknown
+from lambent.runtimeapi.answers import ACCEPTED, NOT_ALLOWED, STATE_WORDS, line, printable, refuse, refuse_route
 from lambent.runtimeapi.lifecycle import Lifecycle
 
 PREFIX = "/2020-01-01/extension/"
+_METHODS = {"register": "POST", "event/next": "GET", "init/error": "POST", "exit/error": "POST"}
 _ERROR_TYPE = "Lambda-Extension-Function-Error-Type"
 
 #: What a guest says of itself stays in the story of its environment.
@@ -32,28 +33,26 @@ class ExtensionsApi:
     def __init__(self, lifecycle: Lifecycle, on_next: Callable[[Request, str], None]) -> None:
         self._lifecycle = lifecycle
         self._on_next = on_next
-        self._names: dict[str, str] = {}  #: identifier -> name
+        self._names: dict[uuid.UUID, str] = {}  #: by identifier
 
     def forget(self) -> None:
         self._names.clear()
 
     def on_request(self, request: Request, what: str) -> None:
         """Answer one call below PREFIX, now or when there is something to deliver."""
-        method = request.method
-        if what == "register" and method == "POST":
+        method = _METHODS.get(what)
+        if request.method != method:
+            refuse_route(request, method)
+        elif what == "register":
             self._register(request)
-            return
-        name = self._identified(request, what)
-        if name is None:
-            return
-        if what == "event/next" and method == "GET":
-            self._on_next(request, name)
-        elif what == "init/error" and method == "POST":
-            self._error(request, name, ExtensionInitErrorPosted, "InitError")
-        elif what == "exit/error" and method == "POST":
-            self._error(request, name, ExtensionExitErrorPosted, "Exited")
+        elif what == "event/next":
+            name = self._identified(request)
+            if name is not None:
+                self._on_next(request, name)
+        elif what == "init/error":
+            self._error(request, ExtensionInitErrorPosted, "InitError")
         else:
-            refuse_unknown(request)
+            self._error(request, ExtensionExitErrorPosted, "Exited")
 
     def subscribe(self, request: Request, api: Api) -> None:
         """Answer a subscription to telemetry."""
@@ -85,25 +84,27 @@ class ExtensionsApi:
         refuse(request, 403, refusal,
                f"State transition from {state} to {target} failed for extension {called}. {NOT_ALLOWED}")
 
-    def _identified(self, request: Request, what: str = "") -> str | None:
+    def _identified(self, request: Request) -> str | None:
         """The extension that calls; None when it is not known, and told so."""
-        identifier = request.headers.get("lambda-extension-identifier")
-        if not identifier:
-            refuse(request, 403, "Extension.MissingExtensionIdentifier", "Missing Lambda-Extension-Identifier header")
-        elif not _is_uuid(identifier):
-            refuse(request, 403, "Extension.InvalidExtensionIdentifier", "Invalid Lambda-Extension-Identifier")
-        elif identifier not in self._names:
-            unknown = "Lambda-Extension-Identifier" if what.endswith("/error") else f"extension {identifier}"
-            refuse(request, 403, "Extension.UnknownExtensionIdentifier", f"Unknown {unknown}")
-        else:
-            return self._names[identifier]
-        return None
+        identifier = _identifier(request)
+        if identifier is None:
+            return None
+        if identifier not in self._names:
+            refuse(request, 403, "Extension.UnknownExtensionIdentifier", f"Unknown extension {identifier}")
+        return self._names.get(identifier)
 
-    def _error(self, request: Request, name: str, kind: type[ExtensionInitErrorPosted | ExtensionExitErrorPosted],
+    def _error(self, request: Request, kind: type[ExtensionInitErrorPosted | ExtensionExitErrorPosted],
                target: str) -> None:
+        identifier = _identifier(request)
+        if identifier is None:
+            return
         error_type = request.headers.get(_ERROR_TYPE.lower(), "")
         if not error_type:
             refuse(request, 403, "Extension.MissingHeader", f"{_ERROR_TYPE} not found")
+            return
+        name = self._names.get(identifier)
+        if name is None:
+            refuse(request, 403, "Extension.UnknownExtensionIdentifier", "Unknown Lambda-Extension-Identifier")
             return
         event = kind(self._lifecycle.now(), name, printable(error_type))
         refusal = self._lifecycle.refusal(event)
@@ -128,7 +129,7 @@ class ExtensionsApi:
         if refusal is not None:
             refuse(request, 403, refusal, _MESSAGES.get(refusal, NOT_ALLOWED))
             return
-        identifier = str(uuid.uuid4())
+        identifier = uuid.uuid4()
         self._names[identifier] = name
         lifecycle.feed(event)
         function = lifecycle.function
@@ -136,7 +137,7 @@ class ExtensionsApi:
         features = request.headers.get("lambda-extension-accept-feature", "").split(",")
         if "accountId" in (feature.strip() for feature in features):
             body["accountId"] = function.account
-        request.respond(200, line(body), (("Lambda-Extension-Identifier", identifier),))
+        request.respond(200, line(body), (("Lambda-Extension-Identifier", str(identifier)),))
 
 
 class _Registration(msgspec.Struct):
@@ -171,9 +172,14 @@ _MESSAGES = {
 }
 
 
-def _is_uuid(text: str) -> bool:
+def _identifier(request: Request) -> uuid.UUID | None:
+    """The identifier that a call brings, however it is written; None when it brings none, and it is told so."""
+    given = request.headers.get("lambda-extension-identifier")
+    if not given:
+        refuse(request, 403, "Extension.MissingExtensionIdentifier", "Missing Lambda-Extension-Identifier header")
+        return None
     try:
-        uuid.UUID(text)
+        return uuid.UUID(given)
     except ValueError:
-        return False
-    return True
+        refuse(request, 403, "Extension.InvalidExtensionIdentifier", "Invalid Lambda-Extension-Identifier")
+        return None
