@@ -65,6 +65,10 @@ class World:
     def extension_state(self, name: str) -> State:
         return self.machine.extensions[name].state
 
+    def is_external(self, name: str) -> bool:
+        extension = self.machine.extensions.get(name)
+        return extension is not None and extension.external
+
     def responding(self) -> bool:
         return self.machine.responding
 
@@ -471,11 +475,44 @@ async def test_internal_extension_registers_until_the_runtime_asks_for_work(worl
     status, headers, body = await world.register("inner", "INVOKE")
     assert status == 200 and len(headers["lambda-extension-identifier"]) == 36
     assert body == b'{"functionName":"f","functionVersion":"7","handler":"app.handler"}\n'
-    assert error(await world.register("inner")) == (403, "Extension.InvalidExtensionState")
+    answer = await world.register("inner")
+    assert json.loads(answer[2]) == {"errorMessage": "Extension with this name already registered",
+                                     "errorType": "Extension.InvalidExtensionState"}  # fmt: skip
     waiting = await world.begin("GET", "/2018-06-01/runtime/invocation/next")
     await until_asked(world)
     assert error(await world.register("later")) == (403, "Extension.RegistrationClosed")
     waiting.hang_up()
+
+
+@pytest.mark.parametrize("world", [("ext",)], indirect=True)
+async def test_external_extension_that_registers_again_is_told_where_it_stands_whenever_it_does(world: World) -> None:
+    told = {"errorMessage": "State transition from Registered to Registered failed for extension ext. "
+                            "Error: State transition is not allowed",
+            "errorType": "Extension.InvalidExtensionState"}  # fmt: skip
+    later = told | {"errorMessage": told["errorMessage"].replace("from Registered", "from Ready")}
+    me = (await world.register("ext"))[1]["lambda-extension-identifier"]
+    answer = await world.register("ext", "SHUTDOWN")
+    assert (answer[0], json.loads(answer[2])) == (403, told)
+    waiting = await world.begin("GET", "/2020-01-01/extension/event/next", Lambda_Extension_Identifier=me)
+    await until_asked(world, "ext")
+    await world.work()
+    answer = await world.register("ext")  # registration is closed by now, which is for internal ones to hear
+    assert (answer[0], json.loads(answer[2])) == (403, later)
+    waiting.hang_up()
+
+
+@pytest.mark.parametrize("body", [b'{"Events":["INVOKE"],"ConfigurationKeys":null}', b'{"events":["INVOKE"],"x":1}'])
+async def test_names_of_a_registration_may_be_written_in_any_case(world: World, body: bytes) -> None:
+    path = "/2020-01-01/extension/register"
+    assert (await world.call("POST", path, body, Lambda_Extension_Name="inner"))[0] == 200
+    assert world.machine.extensions["inner"].invoke
+
+
+@pytest.mark.parametrize("body", [b'{"events":null}', b"{}", b"null"])
+async def test_registration_without_events_is_one_for_none(world: World, body: bytes) -> None:
+    path = "/2020-01-01/extension/register"
+    assert (await world.call("POST", path, body, Lambda_Extension_Name="inner"))[0] == 200
+    assert world.machine.extensions["inner"].events == ()
 
 
 @pytest.mark.parametrize(("events", "message"), [
@@ -550,6 +587,13 @@ async def test_eleventh_extension_is_one_too_many(world: World) -> None:
     answer = await world.register("one too many")
     assert error(answer) == (403, "Extension.TooManyExtensions")
     assert json.loads(answer[2])["errorMessage"] == "Extension limit (10) reached"
+    assert error(await world.register("inner0")) == (403, "Extension.TooManyExtensions")  # judged before the name
+
+
+@pytest.mark.parametrize("world", [tuple(f"ext{number}" for number in range(limits.MAX_EXTENSIONS))], indirect=True)
+async def test_extensions_that_have_not_registered_yet_count(world: World) -> None:
+    assert error(await world.register("inner")) == (403, "Extension.TooManyExtensions")
+    assert (await world.register("ext9"))[0] == 200
 
 
 @pytest.mark.parametrize(("identifier", "kind"), [

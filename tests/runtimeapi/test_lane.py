@@ -100,6 +100,9 @@ class Lifecycle:
     def extension_state(self, name: str) -> State:
         return State.READY
 
+    def is_external(self, name: str) -> bool:
+        return False
+
     def responding(self) -> bool:
         return False
 

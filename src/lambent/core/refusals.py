@@ -81,15 +81,18 @@ def _is_process(machine: Environment, participant: str) -> bool:
 
 
 def _register_refusal(machine: Environment, event: ExtensionRegistered) -> str | None:
+    """In the order of AWS's published emulator (rapi/handler/agentregister.go, core/registrations.go)."""
     extension = machine.extensions.get(event.participant)
-    if event.shutdown and (extension is None or not extension.external):
+    if extension is not None and extension.external:
+        if (extension.state, ExtensionRegistered) not in EXTENSION_TABLE:
+            return "Extension.InvalidExtensionState"
+        return None if machine.initialising else "Extension.RegistrationClosed"
+    if event.shutdown:
         return "Extension.InvalidEventType"
     if not machine.initialising or machine.runtime not in (State.ABSENT, State.STARTED):
         return "Extension.RegistrationClosed"
     if event.participant == RUNTIME:  # its calls would pass for the runtime's
         return "Extension.InvalidExtensionName"
-    if extension is not None and extension.state is not State.STARTED:
-        return "Extension.InvalidExtensionState"
-    if sum(e.state is not State.STARTED for e in machine.extensions.values()) >= limits.MAX_EXTENSIONS:
+    if len(machine.extensions) >= limits.MAX_EXTENSIONS:  # also those that are launched and have not registered yet
         return "Extension.TooManyExtensions"
-    return None
+    return None if extension is None else "Extension.InvalidExtensionState"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -80,7 +81,8 @@ class ExtensionsApi:
     def refuse_transition(self, request: Request, name: str, target: str, refusal: str) -> None:
         """Say that an extension may not do this in its state."""
         state = STATE_WORDS[self._lifecycle.extension_state(name)]
-        called = request.headers.get("lambda-extension-identifier") or name
+        # One that registers has no identifier yet.
+        called = name if target == "Registered" else request.headers["lambda-extension-identifier"]
         refuse(request, 403, refusal,
                f"State transition from {state} to {target} failed for extension {called}. {NOT_ALLOWED}")
 
@@ -121,11 +123,14 @@ class ExtensionsApi:
             what = "Empty extension name" if not name else "Extension name is too long"
             refuse(request, 403, "Extension.InvalidExtensionName", what)
             return
-        wanted = _registration(request)
-        if wanted is None:
+        events = _registration(request)
+        if events is None:
             return
-        event = ExtensionRegistered(lifecycle.now(), name, "INVOKE" in wanted.events, "SHUTDOWN" in wanted.events)
+        event = ExtensionRegistered(lifecycle.now(), name, "INVOKE" in events, "SHUTDOWN" in events)
         refusal = lifecycle.refusal(event)
+        if refusal == "Extension.InvalidExtensionState" and lifecycle.is_external(name):
+            self.refuse_transition(request, name, "Registered", refusal)
+            return
         if refusal is not None:
             refuse(request, 403, refusal, _MESSAGES.get(refusal, NOT_ALLOWED))
             return
@@ -141,25 +146,29 @@ class ExtensionsApi:
 
 
 class _Registration(msgspec.Struct):
-    events: list[str] = []
-    configurationKeys: list[str] = []
+    """Names in lower case: AWS's decoder, Go's, minds no case, and takes null for nothing."""
+
+    events: list[str] | None = None
+    configurationkeys: list[str] | None = None
 
 
-def _registration(request: Request) -> _Registration | None:
-    """What an extension subscribes to; None when that is wrong, and it is told so."""
+def _registration(request: Request) -> tuple[str, ...] | None:
+    """The events that an extension subscribes to; None when that is wrong, and it is told so."""
     try:
-        wanted = msgspec.json.decode(request.body, type=_Registration)
+        given = msgspec.json.decode(request.body, type=dict[str, Any] | None) or {}
+        wanted = msgspec.convert({name.lower(): value for name, value in given.items()}, _Registration)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         refuse(request, 403, "InvalidRequestFormat", str(error))
         return None
-    unknown = [event for event in wanted.events if event not in ("INVOKE", "SHUTDOWN")]
-    if wanted.configurationKeys:
+    events = tuple(wanted.events or ())
+    unknown = [event for event in events if event not in ("INVOKE", "SHUTDOWN")]
+    if wanted.configurationkeys:
         refuse(request, 403, "InvalidRequestFormat",
                "configurationKeys are deprecated; use environment variables instead")
     elif unknown:
         refuse(request, 403, "Extension.InvalidEventType", f"{printable(unknown[0])}: ErrorInvalidEventType")
     else:
-        return wanted
+        return events
     return None
 
 

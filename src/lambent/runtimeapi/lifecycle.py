@@ -25,6 +25,10 @@ class Lifecycle(Protocol):
 
     def extension_state(self, name: str) -> State: ...
 
+    def is_external(self, name: str) -> bool:
+        """Whether this is the name of an extension that was launched here, as a process of its own."""
+        ...
+
     def responding(self) -> bool:
         """Whether a streamed response is under way and may go on."""
         ...

@@ -105,6 +105,10 @@ class Driver:
         extension = self.machine.extensions.get(name)
         return State.ABSENT if extension is None else extension.state
 
+    def is_external(self, name: str) -> bool:
+        extension = self.machine.extensions.get(name)
+        return extension is not None and extension.external
+
     def responding(self) -> bool:
         return self.machine.responding
 
