@@ -32,6 +32,7 @@ from lambent.core.events import (
     ProcessesEnded,
     ProcessExited,
     ResponsePosted,
+    ResponseRefused,
     SandboxCreated,
     Started,
 )
@@ -153,7 +154,8 @@ ROWS = (
         not_over={"node": _GOES_ON, "custom": _GOES_ON}),
     Row("the response breaks off", (ErrorPosted(0, "r1", outcomes.truncated_response()), NextRequested(0)),
         not_over={"lane": _WHOLE, "client": _WHOLE, "node": _WHOLE}),
-    Row("the response has an unknown mode", (ErrorPosted(0, "r1", outcomes.invalid_response_mode()), NextRequested(0)),
+    Row("the response has an unknown mode, and the runtime ends because its Next is refused",
+        (ResponseRefused(0, "r1", outcomes.invalid_response_mode()), _exit(1)),
         not_over={"lane": _MODES, "client": _MODES, "node": _MODES}),
     Row("exit 0 while it works", (_exit(0),)),
     Row("exit 1 while it works", (_exit(1),)),

@@ -36,6 +36,7 @@ from lambent.core.events import (
     ProcessExited,
     ResponseEnded,
     ResponsePosted,
+    ResponseRefused,
     ResponseStarted,
     RetireRequested,
     SandboxCreated,
@@ -504,6 +505,20 @@ def test_runtime_that_ends_after_an_extension_has_given_up_is_not_what_is_told()
     book.feed(InvocationAssigned(2.0, invocation("r2")), ExtensionRegistered(2.1, "agent", True, True))
     book.feed(ProcessExited(2.2, ExitStatus(code=0)))
     assert book.report().error_type == "Runtime.ExitError"  # that was another Init
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_response_that_is_refused_for_good_is_the_outcome_and_the_runtime_has_no_way_on(ended: bool) -> None:
+    book = cold()
+    told = Outcome(OutcomeKind.FUNCTION_ERROR, b"{}", error_type="Runtime.InvalidResponseModeHeader")
+    assert book.feed(ResponseRefused(1.5, "r1", told)) == ["Reply"]
+    calls: list[Event] = [NextRequested(1.6), ResponsePosted(1.6, "r1", response()), ErrorPosted(1.6, "r1", told)]
+    assert [book.machine.refusal(call) for call in calls] == ["InvalidStateTransition"] * 3
+    book.feed(ProcessExited(1.7, ExitStatus(code=1)) if ended else DeadlinePassed(4.0, deadline(book).epoch))
+    book.feed(ProcessesEnded(4.1))
+    assert [reply.outcome for reply in book.replies()] == [told]
+    report = book.report()
+    assert (report.status, report.error_type) == (("error", "Runtime.ExitError") if ended else ("timeout", ""))
 
 
 def test_extension_reports_an_init_error_before_its_first_next_only() -> None:

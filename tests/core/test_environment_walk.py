@@ -40,6 +40,7 @@ from lambent.core.events import (
     ProcessExited,
     ResponseEnded,
     ResponsePosted,
+    ResponseRefused,
     ResponseStarted,
     RetireRequested,
     SandboxCreated,
@@ -131,7 +132,7 @@ class World:
                 events += [NextRequested(at), ResponsePosted(at, current, response()),
                            ErrorPosted(at, current, response()), InitErrorPosted(at, response()),
                            ResponseStarted(at, current, ""), ResponseEnded(at, current, response()),
-                           EntrypointMissing(at, ("x",))]  # fmt: skip
+                           ResponseRefused(at, current, response()), EntrypointMissing(at, ("x",))]  # fmt: skip
             for name in EXTENSIONS:
                 events += [ExtensionRegistered(at, name, True, False), ExtensionRegistered(at, name, False, True),
                            NextRequested(at, name), ExtensionInitErrorPosted(at, name, "Extension.Sad"),

@@ -62,7 +62,7 @@ SCENES = {
     "the response is too large": Scene({"do": "large"}),
     "the response is too large, and the runtime ends because of it": Scene({"do": "large"}),
     "the response breaks off": Scene({"do": "break off"}),
-    "the response has an unknown mode": Scene({"do": "odd mode"}),
+    "the response has an unknown mode, and the runtime ends because its Next is refused": Scene({"do": "odd mode"}),
     "exit 0 while it works": Scene({"do": "exit 0"}),
     "exit 1 while it works": Scene({"do": "exit 1"}),
     "segmentation fault while it works": Scene({"do": "crash"}),

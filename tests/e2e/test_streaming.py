@@ -395,12 +395,13 @@ def test_caller_that_hangs_up_does_not_stop_the_handler(server: Server) -> None:
     assert "to the end" in "".join(event["message"] for event in log["events"])
 
 
-def test_bad_response_mode_is_refused(server: Server) -> None:
+def test_bad_response_mode_is_refused_and_so_is_the_next_that_follows(server: Server) -> None:
     call = server.invoke("short", {"steps": [], "mode": "sideways"})
     assert call.error == "Unhandled"
     assert call.payload == {"errorType": "Runtime.InvalidResponseModeHeader",
                             "errorMessage": "Invalid function response mode"}  # fmt: skip
-    assert "Status: error\tError Type: Runtime.InvalidResponseModeHeader\n" in call.log
+    assert "answered 400\n" in call.log
+    assert "Status: error\tError Type: Runtime.ExitError\n" in call.log  # it does not expect a 403
 
 
 @pytest.mark.parametrize("size", [0, 1])

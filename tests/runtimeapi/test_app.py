@@ -331,6 +331,10 @@ async def test_unknown_mode_of_a_response_is_400_and_what_the_caller_is_told(wor
     assert [reply.error_type for reply in world.replies] == ["Runtime.InvalidResponseModeHeader"]
     assert json.loads(world.replies[0].payload)["errorType"] == "Runtime.InvalidResponseModeHeader"
     assert error(await world.respond()) == (403, "InvalidStateTransition")
+    answer = await world.work()
+    assert (answer[0], json.loads(answer[2])["errorMessage"]) == (
+        403, "State transition from InvocationResponse to Ready failed for runtime. "
+             "Error: State transition is not allowed")  # fmt: skip
 
 
 async def test_empty_mode_of_a_response_is_none(world: World) -> None:

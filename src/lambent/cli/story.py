@@ -30,6 +30,7 @@ EVENTS = {
     "ResponseStarted": "response to {request_id} begins",
     "ResponseEnded": "response to {request_id} ends",
     "ErrorPosted": "error from {request_id}",
+    "ResponseRefused": "response to {request_id} refused",
     "InitErrorPosted": "Init failed",
     "ExtensionInitErrorPosted": "{participant} could not start",
     "ExtensionExitErrorPosted": "{participant} is about to fail",

@@ -57,6 +57,7 @@ from lambent.core.events import (
     ProcessExited,
     ResponseEnded,
     ResponsePosted,
+    ResponseRefused,
     ResponseStarted,
     RetireRequested,
     SandboxCreated,
@@ -316,9 +317,9 @@ class Environment:
             self._ledger.result = ("error", event.outcome.error_type)
         self._settle(event.outcome)
 
-    def _error_posted(self, event: ErrorPosted) -> None:
+    def _error_posted(self, event: ErrorPosted | ResponseRefused) -> None:
         # An error is no response: it has no spans and no bytes in what telemetry is told.
-        self.runtime = State.RESPONDED
+        self.runtime = RUNTIME_TABLE[self.runtime, type(event)]
         self._ledger.result = ("error", event.outcome.error_type)
         self._settle(event.outcome)
 
@@ -584,7 +585,7 @@ class Environment:
             yield "invoking nothing"
         if self.phase in (Phase.IDLE, Phase.SHUTDOWN, Phase.GONE) and self.assigned is not None:
             yield f"an invocation is assigned in phase {self.phase.value}"
-        working = self.runtime in (State.BUSY, State.RESPONDING, State.RESPONDED)
+        working = self.runtime in (State.BUSY, State.RESPONDING, State.RESPONDED, State.REFUSED)
         if working and self.phase not in (Phase.INVOKE, Phase.RESET, Phase.SHUTDOWN):
             yield f"the runtime is {self.runtime.value} in phase {self.phase.value}"
         if self._owed is not None and self.phase not in (Phase.RESET, Phase.SHUTDOWN):
@@ -605,6 +606,7 @@ _RULES: dict[type, Callable[[Environment, Any], None]] = {
     ResponseStarted: Environment._response_started,
     ResponseEnded: Environment._response_ended,
     ErrorPosted: Environment._error_posted,
+    ResponseRefused: Environment._error_posted,
     InitErrorPosted: Environment._init_error_posted,
     ExtensionInitErrorPosted: Environment._extension_failed,
     ExtensionExitErrorPosted: Environment._extension_failed,

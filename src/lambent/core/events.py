@@ -76,6 +76,15 @@ class ResponseEnded:
 
 
 @dataclass(slots=True, eq=False)
+class ResponseRefused:
+    """The response named a mode that there is not: that is the caller's outcome, and the runtime has no way on."""
+
+    at: float
+    request_id: str
+    outcome: Outcome
+
+
+@dataclass(slots=True, eq=False)
 class ErrorPosted:
     """The handler failed, or its response was too large: a result, not a reason to reset."""
 
@@ -174,7 +183,7 @@ class CrashProvoked:
 
 
 Event = (Started | SandboxCreated | SandboxFailed | ExtensionRegistered | NextRequested | ResponsePosted
-         | ResponseStarted | ResponseEnded | ErrorPosted | InitErrorPosted | ProcessExited | EntrypointMissing
-         | InvocationAssigned | DeadlinePassed | RetireRequested | ProcessesEnded
+         | ResponseStarted | ResponseEnded | ResponseRefused | ErrorPosted | InitErrorPosted | ProcessExited
+         | EntrypointMissing | InvocationAssigned | DeadlinePassed | RetireRequested | ProcessesEnded
          | ExtensionInitErrorPosted | ExtensionExitErrorPosted | ClockAdvanced | InitFailureProvoked
          | CrashProvoked)  # fmt: skip

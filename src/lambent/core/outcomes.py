@@ -55,7 +55,7 @@ def truncated_response() -> Outcome:
 
 
 def invalid_response_mode() -> Outcome:
-    """The runtime named a mode for its response that there is not; the environment goes on."""
+    """The runtime named a mode for its response that there is not."""
     return _error("Runtime.InvalidResponseModeHeader", "Invalid function response mode")
 
 

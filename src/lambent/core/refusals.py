@@ -24,6 +24,7 @@ from lambent.core.events import (
     NextRequested,
     ResponseEnded,
     ResponsePosted,
+    ResponseRefused,
     ResponseStarted,
     Started,
 )
@@ -45,7 +46,7 @@ def refusal(machine: Environment, event: Event) -> str | None:
         extension = machine.extensions.get(participant)
         known = extension is not None and (extension.state, kind) in EXTENSION_TABLE
         return None if known else "Extension.InvalidExtensionState"
-    if isinstance(event, (ResponsePosted, ErrorPosted, ResponseStarted, ResponseEnded)):
+    if isinstance(event, (ResponsePosted, ErrorPosted, ResponseStarted, ResponseEnded, ResponseRefused)):
         wanted = State.RESPONDING if kind is ResponseEnded else State.BUSY
         if machine.assigned is not None and machine.assigned.request_id != event.request_id:
             return "InvalidRequestID"  # judged before the state, as by AWS's router

@@ -22,6 +22,7 @@ from lambent.core.events import (
     ProcessesEnded,
     ResponseEnded,
     ResponsePosted,
+    ResponseRefused,
     ResponseStarted,
     SandboxCreated,
     SandboxFailed,
@@ -48,6 +49,7 @@ class State(Enum):
     BUSY = "busy"  #: was handed an invocation
     RESPONDING = "responding"  #: runtime only: in the middle of a streamed response
     RESPONDED = "responded"  #: runtime only: answered, not yet back in Next
+    REFUSED = "refused"  #: runtime only: what it answered was refused for good, and whatever it asks for is, too
     FAILED = "failed"  #: posted an init error; it exits next
     EXITING = "exiting"  #: extensions only: posted an exit error; it exits next
 
@@ -62,6 +64,8 @@ RUNTIME_TABLE: dict[tuple[State, type], State] = {
     (State.BUSY, ResponsePosted): State.RESPONDED,
     (State.BUSY, ErrorPosted): State.RESPONDED,
     (State.BUSY, ResponseStarted): State.RESPONDING,
+    # Nothing leads on from there (rapi/handler/invocationresponse.go returns before the response is marked as sent).
+    (State.BUSY, ResponseRefused): State.REFUSED,
     (State.RESPONDING, ResponseEnded): State.RESPONDED,
     (State.RESPONDED, NextRequested): State.READY,
 }

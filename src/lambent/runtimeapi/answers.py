@@ -22,8 +22,9 @@ NOT_ALLOWED: Final = "Error: State transition is not allowed"
 #: Where a participant stands, in the words of the messages.
 STATE_WORDS: Final = {
     State.ABSENT: "Terminated", State.STARTED: "Started", State.READY: "Ready", State.BUSY: "Running",
-    State.RESPONDING: "InvocationResponse", State.RESPONDED: "RuntimeResponseSentState", State.FAILED: "InitError",
-    State.REGISTERED: "Registered", State.EXITING: "ExitError",
+    State.RESPONDING: "InvocationResponse", State.REFUSED: "InvocationResponse",
+    State.RESPONDED: "RuntimeResponseSentState", State.FAILED: "InitError", State.REGISTERED: "Registered",
+    State.EXITING: "ExitError",
 }  # fmt: skip
 
 

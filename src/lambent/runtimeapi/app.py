@@ -17,6 +17,7 @@ from lambent.core.events import (
     InitErrorPosted,
     NextRequested,
     ResponsePosted,
+    ResponseRefused,
     ResponseStarted,
 )
 from lambent.core.model import Invocation, Outcome, OutcomeKind
@@ -172,9 +173,9 @@ class RuntimeApi:
         lifecycle = self._lifecycle
         now = lifecycle.now()
         mode = request.headers.get(_RESPONSE_MODE, "")
-        event: ErrorPosted | ResponsePosted
+        event: ErrorPosted | ResponsePosted | ResponseRefused
         if mode not in ("", "streaming"):
-            event = ErrorPosted(now, request_id, outcomes.invalid_response_mode())
+            event = ResponseRefused(now, request_id, outcomes.invalid_response_mode())
         elif request.oversize:
             event = ErrorPosted(now, request_id, outcomes.response_too_large(BODY_LIMIT))
         elif mode and _ERROR_TYPE in request.trailers:  # all that is left of a collected stream is its error
