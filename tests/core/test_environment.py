@@ -521,6 +521,13 @@ def test_response_that_is_refused_for_good_is_the_outcome_and_the_runtime_has_no
     assert (report.status, report.error_type) == (("error", "Runtime.ExitError") if ended else ("timeout", ""))
 
 
+def test_result_is_for_no_request_where_there_is_none() -> None:
+    book = Playbook()
+    book.feed(Started(0.0), SandboxCreated(0.1))
+    assert book.machine.refusal(ResponsePosted(0.2, "r1", response())) == "InvalidRequestID"
+    assert idle().machine.refusal(ResponsePosted(2.0, "r1", response())) == "InvalidRequestID"  # r1 is over
+
+
 def test_extension_reports_an_init_error_before_its_first_next_only() -> None:
     book = with_extension()
     refusal = book.machine.refusal(ExtensionInitErrorPosted(1.0, "agent", "Extension.Sad"))

@@ -48,8 +48,10 @@ def refusal(machine: Environment, event: Event) -> str | None:
         return None if known else "Extension.InvalidExtensionState"
     if isinstance(event, (ResponsePosted, ErrorPosted, ResponseStarted, ResponseEnded, ResponseRefused)):
         wanted = State.RESPONDING if kind is ResponseEnded else State.BUSY
-        if machine.assigned is not None and machine.assigned.request_id != event.request_id:
-            return "InvalidRequestID"  # judged before the state, as by AWS's router
+        # Judged before the state, as by AWS's router; while processes are ended the last invocation is still that one.
+        current = machine.assigned.request_id if machine.assigned is not None else None
+        if event.request_id != current and (current is not None or machine.ending is None):
+            return "InvalidRequestID"
         if machine.runtime is not wanted or machine.assigned is None or machine.ending is not None:
             return "InvalidStateTransition"
         if kind is ResponseStarted and not machine.assigned.streams:
