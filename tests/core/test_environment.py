@@ -120,7 +120,7 @@ def test_timeout_resets_then_answers_and_is_billed_exactly_the_timeout() -> None
     passed = DeadlinePassed(4.003, deadline(book).epoch)
     assert book.feed(passed) == ["ReportRuntimeDone", "ReportEnd", "Terminate"]
     done = book.last[0]
-    assert isinstance(done, ReportRuntimeDone) and (done.status, done.duration_ms) == ("timeout", 3000.0)
+    assert isinstance(done, ReportRuntimeDone) and (done.status, done.duration_ms) == ("timeout", 3003.0)
     assert book.machine.phase is Phase.RESET
     assert book.report().bill.duration_ms == 3000.0
     assert book.report().status == "timeout"
@@ -212,6 +212,27 @@ def test_init_over_ten_seconds_is_repeated_under_the_functions_timeout() -> None
     book.feed(NextRequested(22.0), ResponsePosted(22.5, "r1", response()), NextRequested(22.5))
     assert book.report().bill.init_ms is None
     assert book.report().bill.duration_ms == 12300.0
+    (done,) = [effect for effect in book.effects if isinstance(effect, ReportRuntimeDone)]
+    assert (done.duration_ms, done.response_ms) == (500.0, 500.0)  # the runtime's part has no Init in it
+
+
+def test_repeated_init_that_fails_leaves_the_runtime_no_time() -> None:
+    book = Playbook()
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1), ProcessExited(0.2, ExitStatus(code=1)))
+    book.feed(ProcessesEnded(0.3), ProcessExited(0.8, ExitStatus(code=1)))
+    (done,) = [effect for effect in book.effects if isinstance(effect, ReportRuntimeDone)]
+    assert (done.status, done.duration_ms, book.report().bill.duration_ms) == ("error", 0.0, 500.0)
+
+
+def test_what_is_told_is_to_the_microsecond_and_billed_by_it() -> None:
+    book = Playbook()
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.0), NextRequested(0.145399))
+    book.feed(ResponsePosted(1.0, "r1", response()), NextRequested(4.068968))
+    bill = book.report().bill
+    assert (bill.duration_ms, bill.init_ms, bill.billed_ms) == (3923.569, 145.399, 4069)  # a recorded event
+    book.feed(InvocationAssigned(5.0, invocation("r2")), ResponsePosted(5.001, "r2", response()))
+    book.feed(NextRequested(5.001001))
+    assert (book.report().bill.duration_ms, book.report().bill.billed_ms) == (1.001, 2)
 
 
 def test_missing_bootstrap_is_said_once_for_the_invocation_and_answered() -> None:

@@ -85,7 +85,7 @@ def test_provisioned_environments_are_initialised_before_anybody_asks_and_spill_
         gb_s = bill["billed_ms"] / 1000 * bill["memory_mib"] / 1024
         assert bill["cost_usd"] == pytest.approx(gb_s * (0.0000097222 if early else 0.0000166667) + 0.0000002)
         billed_init = 0 if early else bill["init_ms"]  # that of provisioned concurrency is part of its own price
-        assert bill["billed_ms"] == math.ceil(round(bill["duration_ms"] + billed_init, 2))
+        assert bill["billed_ms"] == math.ceil(round(bill["duration_ms"] + billed_init, 3))
     lambda_.delete_provisioned_concurrency_config(FunctionName="provisioned", Qualifier="1")
     for _ in range(200):
         kept = [e for e in server.environments() if e["init_type"] == "provisioned-concurrency"]

@@ -395,7 +395,7 @@ def test_telemetry_tells_a_cold_and_a_warm_invocation_and_the_end(server: Server
     records = dict(told[:6])
     assert records["platform.initStart"] | {"instanceId": "", "runtimeVersionArn": ""} == {
         "initializationType": "on-demand", "phase": "init", "functionName": name, "functionVersion": "$LATEST",
-        "instanceMaxMemory": 256, "runtimeVersion": records["platform.initStart"]["runtimeVersion"],
+        "instanceMaxMemory": 256 * 1024 * 1024, "runtimeVersion": records["platform.initStart"]["runtimeVersion"],
         "instanceId": "", "runtimeVersionArn": ""}  # fmt: skip
     assert records["platform.telemetrySubscription"] == {
         "name": name, "state": "Subscribed", "types": ["platform", "function"]}
@@ -403,10 +403,11 @@ def test_telemetry_tells_a_cold_and_a_warm_invocation_and_the_end(server: Server
     assert records["platform.initRuntimeDone"] == {
         "initializationType": "on-demand", "phase": "init", "status": "success"}
     start, line, done, report = [record for _, record in told[5:9]]
-    assert (start["requestId"], start["version"]) == (cold.request_id, "$LATEST")
+    arn = server.functions.get_function_configuration(FunctionName=name)["FunctionArn"]
+    assert start == {"requestId": cold.request_id, "functionArn": arn, "version": "$LATEST"}
     assert line == "line of the function\n"
     assert (done["requestId"], done["status"], done["metrics"]["producedBytes"]) == (cold.request_id, "success", 38)
-    assert [span["name"] for span in done["spans"]] == ["responseLatency", "responseDuration"]
+    assert [span["name"] for span in done["spans"]] == ["responseLatency", "responseDuration", "runtimeOverhead"]
     assert "initDurationMs" in report["metrics"] and report["status"] == "success"
     assert [span["name"] for span in report["spans"]] == ["extensionOverhead"]
     assert "initDurationMs" not in told[-1][1]["metrics"]

@@ -46,7 +46,7 @@ START = InitStart("on-demand", "init", "python:3.10.v11", "f", "$LATEST", "strea
             "Error Type: Runtime.ImportModuleError\n",
         ),
         (
-            InitReport("on-demand", "init", "timeout", 9999.79, "Runtime.Unknown"),
+            InitReport("on-demand", "init", "timeout", 9999.79),
             "INIT_REPORT Init Duration: 9999.79 ms\tPhase: init\tStatus: timeout\n",
         ),
         (Start(ID, "$LATEST"), f"START RequestId: {ID} Version: $LATEST\n"),
@@ -102,7 +102,7 @@ def test_text_line(record: Record, line: str) -> None:
             "platform.initStart",
             {"initializationType": "on-demand", "phase": "init", "runtimeVersion": "python:3.10.v11",
              "runtimeVersionArn": ARN, "functionName": "f", "functionVersion": "$LATEST",
-             "instanceId": "stream", "instanceMaxMemory": 128},
+             "instanceId": "stream", "instanceMaxMemory": 134_217_728},
         ),
         (
             InitRuntimeDone("on-demand", "invoke", "error", "Runtime.ExitError"),
@@ -111,16 +111,21 @@ def test_text_line(record: Record, line: str) -> None:
              "errorType": "Runtime.ExitError"},
         ),
         (
-            InitReport("on-demand", "init", "success", 125.333),
+            InitReport("on-demand", "init", "timeout", 10000.487),
             "platform.initReport",
-            {"initializationType": "on-demand", "phase": "init", "status": "success",
-             "metrics": {"durationMs": 125.33}},
+            {"initializationType": "on-demand", "phase": "init", "status": "timeout",
+             "metrics": {"durationMs": 10000.487}},
         ),
         (
             Start(ID, "7", "Root=1-a;Parent=b;Sampled=1"),
             "platform.start",
             {"requestId": ID, "version": "7",
              "tracing": {"spanId": "b", "type": "X-Amzn-Trace-Id", "value": "Root=1-a;Parent=b;Sampled=1"}},
+        ),
+        (
+            Start(ID, "7", function_arn="arn:aws:lambda:us-east-1:000000000000:function:f"),
+            "platform.start",
+            {"requestId": ID, "functionArn": "arn:aws:lambda:us-east-1:000000000000:function:f", "version": "7"},
         ),
         (
             Start(ID, "7", "Root=1-a;Sampled=1"),
@@ -136,6 +141,14 @@ def test_text_line(record: Record, line: str) -> None:
             RuntimeDone(ID, "success", 200.0, 32),
             "platform.runtimeDone",
             {"requestId": ID, "status": "success", "metrics": {"durationMs": 200.0, "producedBytes": 32}},
+        ),
+        (
+            RuntimeDone(ID, "success", 17.12, 50, "", "", 1.613, 0.064, 1_665_533_000.0),
+            "platform.runtimeDone",
+            {"requestId": ID, "status": "success", "metrics": {"durationMs": 17.12, "producedBytes": 50},
+             "spans": [{"name": "responseLatency", "start": "2022-10-12T00:03:20.000Z", "durationMs": 1.613},
+                       {"name": "responseDuration", "start": "2022-10-12T00:03:20.001Z", "durationMs": 0.064},
+                       {"name": "runtimeOverhead", "start": "2022-10-12T00:03:20.001Z", "durationMs": 15.443}]},
         ),
         (
             Report(ID, "error", COLD, 128, 90, "Runtime.ExitError"),

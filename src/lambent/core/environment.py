@@ -223,7 +223,7 @@ class Environment:
         self._ledger.extensions(self.extensions)
         self._ledger.init_ends(at)
         if self.phase is Phase.INVOKE:  # the suppressed Init of a function that failed before
-            self._run()
+            self._run(at)
             return
         if self.assigned is not None:
             self._begin_invoke(at)
@@ -280,16 +280,17 @@ class Environment:
         self._ledger.begins(at, self.assigned)
         self._set_deadline(at + self.timeout_s)
         if self.runtime is State.READY:
-            self._run()
+            self._run(at)
         else:
             self._thaw()
             self._begin_init(at)
 
-    def _run(self) -> None:
+    def _run(self, at: float) -> None:
         """START is written last: nothing of the guest is read before, and the guest need not wait for it."""
         invocation = self.assigned
         assert invocation is not None
         self.runtime = State.BUSY
+        self._ledger.runtime_begins(at)
         self._effects.append(Deliver(invocation, self._deadline))
         for name, extension in self.extensions.items():
             if extension.invoke:
@@ -361,9 +362,9 @@ class Environment:
         ledger.starts()
         if entrypoint:
             self._effects.append(ReportEntrypoint(self.assigned.request_id, entrypoint))
-        # A timeout is told to take exactly that long, however late it is noticed.
+        ledger.runtime_done(at)
+        # REPORT tells a timeout to take exactly that long, however late it is noticed.
         duration_s = self.timeout_s if status == "timeout" else at - ledger.began_at
-        ledger.runtime_done(ledger.began_at + duration_s)
         self._clear_deadline()
         if self.outcome is None:
             self.outcome = outcome

@@ -18,7 +18,7 @@ from lambent.core.effects import (
     ReportRuntimeDone,
     ReportStart,
 )
-from lambent.core.model import InitPhase, InitType, Invocation, Status, bill
+from lambent.core.model import InitPhase, InitType, Invocation, Status, bill, milliseconds
 from lambent.core.states import Extension
 
 
@@ -26,8 +26,8 @@ class Ledger:
     """The Init that ran last, and the invocation that did."""
 
     __slots__ = ("_init_phase", "_init_runtime_done", "_init_type", "_invocation", "_produced_bytes", "_responded_at",
-                 "_runtime_done_at", "_start_told", "_transfer_ms", "_unbilled_init_s", "began_at", "effects",
-                 "init_began_at", "result")  # fmt: skip
+                 "_runtime_began_at", "_runtime_done_at", "_start_told", "_transfer_ms", "_unbilled_init_s", "began_at",
+                 "effects", "init_began_at", "result")  # fmt: skip
 
     def __init__(self, init_type: InitType) -> None:
         self.effects: list[Effect] = []  #: of the event that is being applied; the machine gives a new one for each
@@ -40,6 +40,7 @@ class Ledger:
         self._unbilled_init_s: float | None = None  #: shown with the first invocation after it
         self._invocation: Invocation | None = None
         self._start_told = False
+        self._runtime_began_at: float | None = None  #: None until the runtime was handed the invocation
         self._responded_at: float | None = None
         self._runtime_done_at: float | None = None
         self._transfer_ms = 0.0  #: of a streamed response; a buffered one is there at once
@@ -63,7 +64,7 @@ class Ledger:
         took_s = at - self.init_began_at
         if status == "success" and self._init_phase == "init":
             self._unbilled_init_s = took_s
-        self.effects.append(ReportInit(self._init_phase, round(took_s * 1000, 2), status, error_type))
+        self.effects.append(ReportInit(self._init_phase, milliseconds(took_s), status, error_type))
 
     def extensions(self, extensions: Mapping[str, Extension]) -> None:
         """At the end of each Init, after the runtime's part (`logAgentsInitStatus` of AWS's published emulator)."""
@@ -77,7 +78,7 @@ class Ledger:
         self.began_at = at
         self.result = ("success", "")
         self._start_told = False
-        self._responded_at = self._runtime_done_at = None
+        self._runtime_began_at = self._responded_at = self._runtime_done_at = None
         self._produced_bytes = 0
         self._transfer_ms = 0.0
 
@@ -87,6 +88,9 @@ class Ledger:
             self._start_told = True
             self.effects.append(ReportStart(self._invocation))
 
+    def runtime_begins(self, at: float) -> None:
+        self._runtime_began_at = at
+
     def response_begins(self, at: float) -> None:
         self._responded_at = at
 
@@ -95,16 +99,18 @@ class Ledger:
         if self._responded_at is None:
             self._responded_at = at
         else:
-            self._transfer_ms = round((at - self._responded_at) * 1000, 2)
+            self._transfer_ms = milliseconds(at - self._responded_at)
 
     def runtime_done(self, at: float) -> None:
+        """It is through. What it took counts from when it was handed the invocation, after an Init that was repeated
+        (rapid/handlers.go of AWS's published emulator)."""
         if self._runtime_done_at is not None:
             return
         assert self._invocation is not None
         self._runtime_done_at = at
-        begun = self.began_at
-        response_ms = None if self._responded_at is None else round((self._responded_at - begun) * 1000, 2)
-        self.effects.append(ReportRuntimeDone(self._invocation, *self.result, round((at - begun) * 1000, 2),
+        begun = at if self._runtime_began_at is None else self._runtime_began_at
+        response_ms = None if self._responded_at is None else milliseconds(self._responded_at - begun)
+        self.effects.append(ReportRuntimeDone(self._invocation, *self.result, milliseconds(at - begun),
                                               response_ms, self._transfer_ms, self._produced_bytes))
 
     def ends(self, duration_s: float, extensions: Mapping[str, Extension]) -> None:
@@ -113,7 +119,7 @@ class Ledger:
         overhead_ms = None
         if extensions and self._runtime_done_at is not None:
             spent_s = self.began_at + duration_s - self._runtime_done_at
-            overhead_ms = max(0.0, round(spent_s * 1000, 2))
+            overhead_ms = max(0.0, milliseconds(spent_s))
         self.effects.append(ReportEnd(self._invocation, figures, *self.result, overhead_ms))
         self._unbilled_init_s = None
         self._invocation = None

@@ -122,7 +122,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """The figures of a REPORT line. Durations in milliseconds."""
+    """The figures of a REPORT. Durations in milliseconds, to the microsecond as in AWS's events."""
 
     duration_ms: float
     billed_ms: int
@@ -131,7 +131,12 @@ class Bill:
 
 def bill(duration_s: float, init_s: float | None, init_type: InitType) -> Bill:
     """Duration rounded up to a millisecond; since August 2025 an on-demand Init is billed with it (fact sheet 5.1)."""
-    duration_ms = round(duration_s * 1000, 2)
-    init_ms = None if init_s is None else round(init_s * 1000, 2)
+    duration_ms = milliseconds(duration_s)
+    init_ms = None if init_s is None else milliseconds(init_s)
     charged = duration_ms + (init_ms if init_ms is not None and init_type == "on-demand" else 0.0)
-    return Bill(duration_ms, max(1, math.ceil(round(charged, 2))), init_ms)
+    return Bill(duration_ms, max(1, math.ceil(round(charged, 3))), init_ms)
+
+
+def milliseconds(duration_s: float) -> float:
+    """A duration as it is told: in milliseconds, to the microsecond."""
+    return round(duration_s * 1000, 3)

@@ -78,7 +78,7 @@ class InitStart:
         record["functionName"] = self.function_name
         record["functionVersion"] = self.function_version
         record["instanceId"] = self.instance_id
-        record["instanceMaxMemory"] = self.memory_mib
+        record["instanceMaxMemory"] = self.memory_mib * 1024 * 1024  # recorded events have bytes, whatever AWS's page
         return _envelope(wall_s, "platform.initStart", record)
 
 
@@ -137,6 +137,7 @@ class Start:
     request_id: str
     version: str
     trace_id: str = ""  #: the X-Amzn-Trace-Id header
+    function_arn: str = ""  #: unqualified; part of events since 2026 (recorded)
 
     def text(self) -> str:
         return f"START RequestId: {self.request_id} Version: {self.version}\n"
@@ -145,7 +146,10 @@ class Start:
         return "INFO"
 
     def envelope(self, wall_s: float) -> dict[str, Any]:
-        record: dict[str, Any] = {"requestId": self.request_id, "version": self.version}
+        record: dict[str, Any] = {"requestId": self.request_id}
+        if self.function_arn:
+            record["functionArn"] = self.function_arn
+        record["version"] = self.version
         return _envelope(wall_s, "platform.start", record | _tracing(self.trace_id))
 
 
@@ -174,9 +178,12 @@ class RuntimeDone:
         record |= _error(self.status, self.error_type)
         record["metrics"] = {"durationMs": _ms(self.duration_ms), "producedBytes": self.produced_bytes}
         if self.response_ms is not None:
+            responded_ms = self.response_ms + self.transfer_ms
+            overhead_ms = max(0.0, self.duration_ms - responded_ms)
             record["spans"] = [
                 _span("responseLatency", self.start_wall_s, self.response_ms),
                 _span("responseDuration", self.start_wall_s + self.response_ms / 1000, self.transfer_ms),
+                _span("runtimeOverhead", self.start_wall_s + responded_ms / 1000, overhead_ms),
             ]
         return _envelope(wall_s, "platform.runtimeDone", record | _tracing(self.trace_id))
 
@@ -372,4 +379,4 @@ def _status_text(status: Status, error_type: str) -> str:
 
 
 def _ms(value: float) -> float:
-    return round(float(value), 2)
+    return round(float(value), 3)  # to the microsecond, as recorded
