@@ -253,6 +253,20 @@ async def test_init_error_always_has_a_type_in_logs(world: World, header: str | 
     assert world.init_error_type == shown
 
 
+@pytest.mark.parametrize(("body", "kind"), [
+    (b'{"errorMessage":"no","errorType":"Odd","errorCause":{}}', "application/json"),
+    (b"no json", "application/octet-stream"), (b"", "application/octet-stream"),
+])  # fmt: skip
+async def test_init_error_reaches_the_caller_as_it_is_and_is_json_only_if_it_is(world: World, body: bytes,
+                                                                                kind: str) -> None:
+    for _ in range(2):  # and once more within the invocation
+        assert (await world.call("POST", "/2018-06-01/runtime/init/error", body,
+                                 Content_Type="application/vnd.aws.lambda.error.cause+json"))[0] == 202  # fmt: skip
+        world.feed(ProcessExited(2.0, ExitStatus(code=1)))
+        world.feed(ProcessesEnded(2.1))
+    assert [(reply.payload, reply.content_type) for reply in world.replies] == [(body, kind)]
+
+
 async def test_response_to_another_request_is_400_and_changes_nothing(world: World) -> None:
     await world.work()
     status, headers, body = await world.respond(request_id="r0")

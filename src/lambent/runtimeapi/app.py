@@ -200,7 +200,7 @@ class RuntimeApi:
             request.respond_raw(ACCEPTED, may_wait=True)
 
     def _init_error(self, request: Request) -> None:
-        error = _posted_error(request)
+        error = _posted_error(request, init=True)
         error.error_type = error.error_type or UNNAMED
         event = InitErrorPosted(self._lifecycle.now(), error)
         if not self._refused(request, event, "InitError"):
@@ -282,18 +282,31 @@ class _ErrorWithCause(msgspec.Struct, omit_defaults=True):
     stackTrace: list[str] | None = None
 
 
-def _posted_error(request: Request) -> Outcome:
-    """The error that a runtime posted, its body as it came; its type is that of the header."""
+def _posted_error(request: Request, *, init: bool = False) -> Outcome:
+    """The error that a runtime posted, its body as it came; its type is that of the header.
+
+    That of an Init is called JSON only if it is (rapi/handler/initerror.go of AWS's published emulator).
+    """
     error_type = function_error_type(request.headers.get(_ERROR_TYPE, ""))
     body, content_type = request.body, "application/json"
     if request.oversize:
         body = outcomes.response_too_large(BODY_LIMIT).payload
+    elif init:
+        content_type = content_type if _is_json(body) else "application/octet-stream"
     elif request.headers.get("content-type") == _ERROR_WITH_CAUSE:
         try:
             body = msgspec.json.encode(msgspec.json.decode(body, type=_ErrorWithCause))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             body, content_type = b'"Invalid error body"', "application/octet-stream"
     return Outcome(OutcomeKind.FUNCTION_ERROR, body, content_type, error_type)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return True
 
 
 def _content_type(request: Request, default: str = "application/json") -> str:
