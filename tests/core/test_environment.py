@@ -241,8 +241,8 @@ def test_missing_bootstrap_is_said_once_for_the_invocation_and_answered() -> Non
     missing = EntrypointMissing(0.2, ("/var/task/bootstrap", "/opt/bootstrap"))
     assert "ReportEntrypoint" not in book.feed(missing)
     book.feed(ProcessesEnded(0.3))
-    assert book.feed(missing) == ["ReportInitRuntimeDone", "ReportInit", "ReportStart", "ReportEntrypoint",
-                                  "ReportRuntimeDone", "ClearDeadline", "ReportEnd", "Terminate"]  # fmt: skip
+    assert book.feed(missing) == ["ReportInit", "ReportStart", "ReportEntrypoint", "ReportRuntimeDone",
+                                  "ClearDeadline", "ReportEnd", "Terminate"]  # fmt: skip
     book.feed(ProcessesEnded(0.4))
     answer = book.replies()[0].outcome.payload
     assert b"Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]" in answer
@@ -606,6 +606,15 @@ def test_both_inits_are_told_to_those_who_listen(phase: str) -> None:
     told = [effect for effect in book.effects
             if isinstance(effect, ReportInitStart | ReportInitRuntimeDone | ReportInit) and effect.phase == phase]
     assert [type(effect).__name__ for effect in told] == ["ReportInitStart", "ReportInitRuntimeDone", "ReportInit"]
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_nothing_is_told_of_a_runtime_that_was_not_launched(late: bool) -> None:
+    book = Playbook()
+    book.feed(Started(0.0, invocation()), SandboxCreated(0.1, ("agent",)))
+    book.feed(DeadlinePassed(10.1, deadline(book).epoch) if late else ProcessExited(0.2, ExitStatus(code=1), "agent"))
+    told = [type(effect) for effect in book.effects]
+    assert ReportInit in told and ReportInitRuntimeDone not in told
 
 
 def test_internal_extension_may_register_until_the_runtime_asks_for_work() -> None:

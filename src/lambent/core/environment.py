@@ -176,6 +176,7 @@ class Environment:
     def _launch_runtime_when_extensions_registered(self) -> None:
         if self.runtime is State.ABSENT and all(e.state is not State.STARTED for e in self.extensions.values()):
             self.runtime = State.STARTED
+            self._ledger.runtime_launched()
             self._effects.append(Launch(RUNTIME))
 
     def _extension_registered(self, event: ExtensionRegistered) -> None:
@@ -258,6 +259,7 @@ class Environment:
         self._fail_invoke(at, outcome(self.assigned.request_id), status, error_type, entrypoint)
 
     def _entrypoint_missing(self, event: EntrypointMissing) -> None:
+        self._ledger.runtime_launched(False)
         self._entrypoint_failed(event.at, f"Couldn't find valid bootstrap(s): [{' '.join(event.candidates)}]")
 
     def _entrypoint_failed(self, at: float, cause: str) -> None:

@@ -36,7 +36,7 @@ class Ledger:
         self.result: tuple[Status, str] = ("success", "")  #: of the invocation so far, with its error type
         self._init_type: InitType = init_type
         self._init_phase: InitPhase = "init"
-        self._init_runtime_done = False  #: told for the Init that runs
+        self._init_runtime_done = True  #: told for the Init that runs, or not to be: its runtime was not launched
         self._unbilled_init_s: float | None = None  #: shown with the first invocation after it
         self._invocation: Invocation | None = None
         self._start_told = False
@@ -50,9 +50,13 @@ class Ledger:
 
     def init_begins(self, at: float, phase: InitPhase) -> None:
         self._init_phase = phase
-        self._init_runtime_done = False
+        self._init_runtime_done = True
         self.init_began_at = at
         self.effects.append(ReportInitStart(phase))
+
+    def runtime_launched(self, launched: bool = True) -> None:
+        """Of a runtime that was not, AWS tells nothing (rapid/handlers.go of its published emulator)."""
+        self._init_runtime_done = not launched
 
     def init_runtime_done(self, status: Status = "success", error_type: str = "") -> None:
         if not self._init_runtime_done:
