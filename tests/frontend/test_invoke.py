@@ -49,6 +49,11 @@ async def test_event_goes_on_byte_for_byte_with_a_new_request_id_and_trace(door:
     assert not invocation.reply_after_report
 
 
+async def test_event_is_json_for_the_runtime_whatever_the_caller_calls_it(door: FrontDoor) -> None:
+    door.invoke(Content_Type="application/octet-stream")  # AWS's SDK for JavaScript
+    assert door.invoked[0].content_type == "application/json"
+
+
 async def test_path_may_end_in_a_slash(door: FrontDoor) -> None:
     client = door.client()
     client.send("POST", "/2015-03-31/functions/f/invocations/", b"{}")

@@ -63,6 +63,7 @@ class Invocation:
     invoked_arn: str  #: as the caller named it
     trace_id: str = ""
     client_context: str = ""  #: decoded JSON text
+    #: Not the caller's: SDKs of AWS send octet-stream, and AWS's Python client would then hand bytes to the handler.
     content_type: str = "application/json"
     #: The reply waits until the phase is over and REPORT is written (LogType=Tail).
     reply_after_report: bool = False
