@@ -105,7 +105,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> str:
     control = ControlPlane(store, packages, worker, clock, account=settings.account, region=settings.region,
                            endpoint=lambda: url, capacity=dispatcher, logs=logs, s3=s3_source(settings, clock),
                            inactive_after_s=settings.inactive_after_days * 86_400,
-                           url_policies=settings.public_urls == "policy")
+                           url_policies=settings.public_urls == "policy",
+                           code_storage_bytes=settings.code_storage_mib * 1024 * 1024)
     await control.start()
     stack.push_async_callback(control.stop)
 

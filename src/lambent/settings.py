@@ -15,6 +15,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from lambent.callers import is_region
+from lambent.limits import CODE_STORAGE_BYTES
 
 SandboxChoice = Literal["auto", "namespace", "process"]
 Network = Literal["host", "isolated"]
@@ -117,6 +118,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("public_urls", str, "open", "who may call a function URL of auth type NONE: everybody, or, as on AWS, only "
             "where the function's policy lets everybody in", ("open", "policy")),
     Setting("concurrency", int, 1000, "concurrent executions of each account, in each region", minimum=1),
+    Setting("code_storage_mib", int, CODE_STORAGE_BYTES // 1_048_576,
+            "zips of all versions of functions and layers of each account, in each region", minimum=1),
     Setting("memory_mib", int, 0, "memory of all environments together; 0 takes 80 % of the host's", minimum=0),
     Setting("blanks", int, 8, "most sandboxes kept ready with a waiting runtime in them", minimum=0),
     Setting("proactive_init", bool, False,
@@ -150,6 +153,7 @@ class Settings:
     inactive_after_days: float
     public_urls: Literal["open", "policy"]
     concurrency: int
+    code_storage_mib: int
     memory_mib: int
     blanks: int
     proactive_init: bool

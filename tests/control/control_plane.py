@@ -22,7 +22,7 @@ from lambent.control.app import ControlPlane
 from lambent.control.s3_source import S3Source
 from lambent.core.model import FunctionVersion
 from lambent.http1_connection import Connection
-from lambent.limits import CREATE_REQUEST_BYTES
+from lambent.limits import CODE_STORAGE_BYTES, CREATE_REQUEST_BYTES
 from lambent.store.store import Store
 from lambent.worker.base import PreparationFailed
 from lambent.worker.packages import PackageStore
@@ -125,7 +125,7 @@ class Plane:
 
 @asynccontextmanager
 async def running(data_dir: Path, preparer: GatedPreparer | None = None, s3: S3Source | None = None,
-                  inactive_after_s: float = 0.0) -> AsyncIterator[Plane]:
+                  inactive_after_s: float = 0.0, code_storage_bytes: int = CODE_STORAGE_BYTES) -> AsyncIterator[Plane]:
     loop = asyncio.get_running_loop()
     clock = Clock()
     store = Store.open(data_dir)
@@ -134,7 +134,8 @@ async def running(data_dir: Path, preparer: GatedPreparer | None = None, s3: S3S
     capacity = RecordedCapacity()
     app = ControlPlane(store, packages, preparer, clock, account="000000000000", region="us-east-1",
                        endpoint=lambda: plane.endpoint, capacity=capacity, s3=s3,
-                       inactive_after_s=inactive_after_s, url_policies=True)  # fmt: skip
+                       inactive_after_s=inactive_after_s, url_policies=True,
+                       code_storage_bytes=code_storage_bytes)  # fmt: skip
     plane = Plane(store, packages, preparer, clock, app, capacity)
     connections: set[Connection] = set()
 

@@ -33,7 +33,7 @@ from lambent.control.s3_source import S3Source
 from lambent.core.model import FunctionVersion
 from lambent.errors import ApiError
 from lambent.http1 import Request
-from lambent.limits import CREATE_REQUEST_BYTES
+from lambent.limits import CODE_STORAGE_BYTES, CREATE_REQUEST_BYTES
 from lambent.store.store import Store
 from lambent.telemetry.logstores import LogStores
 from lambent.worker.packages import PackageStore
@@ -53,7 +53,8 @@ class ControlPlane:
 
     def __init__(self, store: Store, packages: PackageStore, preparer: Preparer, clock: Clock, *, account: str,
                  region: str, endpoint: Callable[[], str], capacity: Capacity, logs: LogStores | None = None,
-                 s3: S3Source | None = None, inactive_after_s: float = 0.0, url_policies: bool = False) -> None:
+                 s3: S3Source | None = None, inactive_after_s: float = 0.0, url_policies: bool = False,
+                 code_storage_bytes: int = CODE_STORAGE_BYTES) -> None:
         self._store = store
         self._packages = packages
         self._url_policies = url_policies
@@ -63,7 +64,7 @@ class ControlPlane:
         self._links = CodeLinks(clock, endpoint)
         provisioning = Provisioning(store, capacity)
         self._context = Context(store, packages, self._activation, self._links, clock, account, region, endpoint,
-                                capacity, provisioning, logs, s3)  # fmt: skip
+                                capacity, provisioning, logs, code_storage_bytes, s3)  # fmt: skip
         self._callers = Callers(account, region)
         self._answers = Answers(clock)
         self._contexts: dict[Caller, Context] = {}

@@ -14,6 +14,7 @@ from lambent.control.code import CodeLinks
 from lambent.control.provisioning import Provisioning
 from lambent.control.s3_source import S3Source
 from lambent.errors import ApiError
+from lambent.limits import CODE_STORAGE_BYTES
 from lambent.names import FunctionName, parse_function
 from lambent.store.store import Store
 from lambent.telemetry.logstores import LogStores
@@ -35,6 +36,7 @@ class Context:
     capacity: Capacity
     provisioning: Provisioning
     logs: LogStores | None = None
+    code_storage_bytes: int = CODE_STORAGE_BYTES  #: of each account, in each region
     s3: S3Source | None = None  #: where code in buckets is fetched; None when there is no such place
     session: Session | None = None  #: of a call of STS or IAM: the role that the caller is in
 

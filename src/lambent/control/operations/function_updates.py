@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lambent.control.code_source import stored
+from lambent.control.code_storage import bytes_of, check_room
 from lambent.control.configuration import merged, shown, updating
 from lambent.control.context import Answer, Context, Params, operation
 from lambent.control.layering import check_size, find_layers
@@ -77,6 +78,7 @@ async def _update(context: Context, named: FunctionName, params: Params,
         function = before.with_version(version)
         if params.get("Publish"):
             function, version = published(function, context.clock.wall())
+        check_room(context, bytes_of(function) - bytes_of(before))
         saved = context.store.functions.save(function)
         return Change(saved.statements, lambda: (saved.apply(), version, version.version not in before.versions))
 

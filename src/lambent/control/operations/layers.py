@@ -11,6 +11,7 @@ from typing import Any
 
 from lambent.clock import lambda_time
 from lambent.control.code_source import check_source, stored
+from lambent.control.code_storage import check_room
 from lambent.control.context import Answer, Context, Params, operation
 from lambent.control.layer_policies import shared_version, without_policy
 from lambent.control.pages import page
@@ -34,6 +35,7 @@ async def publish_layer_version(context: Context, params: Params) -> Answer:
         shown |= {member: params[member] for member in _GIVEN if member in params}
 
         def decide() -> Change[LayerVersion]:
+            check_room(context, code_size)
             number = context.store.layers.get(*named.key).next_version
             return context.store.layers.add(LayerVersion(*named.key, number, sha256, shown))
 
