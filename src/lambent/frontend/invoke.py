@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import random
-import re
 from collections.abc import Mapping
 from email.utils import formatdate
 from typing import Any
@@ -23,7 +22,7 @@ from lambent.core import routing
 from lambent.core.model import FunctionVersion, Invocation, Outcome, OutcomeKind
 from lambent.dispatcher import Dispatcher
 from lambent.errors import ApiError, invalid_parameter
-from lambent.frontend import tracing
+from lambent.frontend import payloads, tracing
 from lambent.http1 import Request
 from lambent.names import LATEST, name_problems, qualifier_problems, validation_error
 from lambent.store.functions import FunctionTable, Route
@@ -42,7 +41,6 @@ _NOT_OF_ANY_FUNCTION = {"x-amz-tenant-id": "tenant isolation", "x-amz-durable-ex
 
 #: AWS's words for a throttled call, by reason (fact sheet 6.4).
 THROTTLED = "Rate Exceeded."
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 class Invoke:
@@ -97,7 +95,7 @@ class Invoke:
                 raise invalid_parameter(f"The function has no {what}. Remove the header {header} from your request.")
         context = _client_context(headers.get("x-amz-client-context", ""))
         payload = request.body or b"{}"
-        _check_json(payload)
+        payloads.check(payload)
         return kind, Invocation(request_id, chosen(route), payload, route.invoked_arn,
                                 self.trace_id(headers), context,
                                 reply_after_report=log_type == "Tail")
@@ -185,20 +183,6 @@ def _wrong_choices(*checked: tuple[str, str, tuple[str, ...]]) -> list[str]:
     """Each a value, its member and what it may be; the sentences for those that may not be."""
     return [f"Value '{value}' at '{member}' failed to satisfy constraint: Member must satisfy enum value set: "
             f"[{', '.join(choices)}]" for value, member, choices in checked if value not in choices]  # fmt: skip
-
-
-def _check_json(payload: bytes) -> None:
-    try:
-        try:
-            msgspec.json.decode(payload, type=msgspec.Raw)  # judged without making objects of it: 6 MB may be millions
-        except msgspec.DecodeError:
-            # JSON's grammar lets half of a pair be escaped, and the languages of functions read it.
-            msgspec.json.decode(_SURROGATE.sub(rb"\\u0020", payload), type=msgspec.Raw)
-        if not payload.isascii():
-            payload.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError("InvalidRequestContentException",
-                       f"Could not parse request body into json: Could not parse payload into json: {error}") from None
 
 
 def _client_context(header: str) -> str:
