@@ -45,7 +45,7 @@ _UNTYPED = frozenset({"AccessDeniedException", "SerializationException", "Unknow
 
 class ApiError(Exception):
     """What a caller of the API did wrong, or that we failed. `extra` adds members such as `Reason`; `typed` is False
-    for the few answers that were recorded without a Type."""
+    for the few answers that were recorded without a Type. An empty message is null in the answer."""
 
     def __init__(self, code: str, message: str, *, status: int | None = None, extra: dict[str, Any] | None = None,
                  headers: dict[str, str] | None = None, typed: bool = True) -> None:
@@ -63,12 +63,12 @@ class ApiError(Exception):
         body: dict[str, Any] = dict(self.extra)
         if self.typed:
             body["Type"] = "Service" if self.status >= 500 else "User"
-        body["message" if lower else "Message"] = self.message
+        body["message" if lower else "Message"] = self.message or None
         return body
 
 
-def invalid_parameter(message: str) -> ApiError:
-    return ApiError("InvalidParameterValueException", message)
+def invalid_parameter(message: str, *, typed: bool = True) -> ApiError:
+    return ApiError("InvalidParameterValueException", message, typed=typed)
 
 
 def not_found(message: str) -> ApiError:

@@ -145,7 +145,10 @@ def parse_function(text: str, qualifier: str | None = None, *, account: str, reg
 
 
 def not_allowed(account: str, action: str, arn: str) -> ApiError:
-    """What belongs to another account, and is not shared with this one. The words are AWS's."""
+    """What belongs to another account, and is not shared with this one. The words are AWS's, who has none for those
+    that would create a function there (recorded)."""
+    if action == "CreateFunction":
+        return ApiError("AccessDeniedException", "")
     return ApiError("AccessDeniedException",
                     f"User: arn:aws:iam::{account}:root is not authorized to perform: lambda:{action} on resource: "
                     f"{arn} because no resource-based policy allows the lambda:{action} action")  # fmt: skip

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+from botocore.exceptions import ClientError
 from control_plane import ARN, Plane, function, refused, running, settled
 
 
@@ -107,6 +109,23 @@ async def test_what_cannot_be_provisioned(tmp_path: Path) -> None:
             assert refused(client.put_function_concurrency, FunctionName="f", ReservedConcurrentExecutions=1)[2] == (
                 " ReservedConcurrentExecutions  1 should not be lower than function's total provisioned concurrency "
                 "[2].")  # fmt: skip
+
+        await plane.drive(script)
+
+
+async def test_figures_that_cannot_be_are_refused_without_a_type(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+
+        def script(client: Any) -> None:
+            published(client)
+            put = client.put_provisioned_concurrency_config
+            put(FunctionName="f", Qualifier="1", ProvisionedConcurrentExecutions=2)
+            for call, params in ((put, {"Qualifier": "1", "ProvisionedConcurrentExecutions": 950}),
+                                 (put, {"Qualifier": "1", "ProvisionedConcurrentExecutions": 1001}),
+                                 (client.put_function_concurrency, {"ReservedConcurrentExecutions": 1})):  # fmt: skip
+                with pytest.raises(ClientError) as caught:
+                    call(FunctionName="f", **params)
+                assert "Type" not in caught.value.response and caught.value.response["message"]
 
         await plane.drive(script)
 

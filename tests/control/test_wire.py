@@ -77,6 +77,12 @@ BODIES: list[tuple[str, str, bytes | None, int, str, dict[str, Any]]] = [
      {"Message": "User: arn:aws:iam::000000000000:root is not authorized to perform: lambda:GetFunction on resource: "
                  f"{ARN.replace('000000000000', '111111111111')}f because no resource-based policy allows the "
                  "lambda:GetFunction action"}),
+    ("POST", F, json.dumps(function(f"{ARN.replace('000000000000', '111111111111')}f", Code={})).encode(), 403,
+     "AccessDeniedException", {"Message": None}),
+    ("PUT", "/2017-10-31/functions/f/concurrency", b'{"ReservedConcurrentExecutions":901}', 400,
+     "InvalidParameterValueException",
+     {"message": "Specified ReservedConcurrentExecutions for function decreases account's "
+                 "UnreservedConcurrentExecution below its minimum value of [100]."}),
     ("POST", f"{F}/f/versions", b'{"RevisionId":"x"}', 412, "PreconditionFailedException",
      {"Type": "User", "message": "The Revision Id provided does not match the latest Revision Id. Call the "
                                  "GetFunction/GetAlias API to retrieve the latest Revision Id"}),

@@ -14,7 +14,7 @@ from typing import Any
 from lambent.control.context import Answer, Context, Params, operation
 from lambent.control.pages import page
 from lambent.control.targets import Target, check_revision, find_function
-from lambent.errors import ApiError, conflict, invalid_parameter, not_found
+from lambent.errors import conflict, invalid_parameter, not_found
 from lambent.names import LATEST
 from lambent.store.functions import Alias, Function
 from lambent.store.writer import Change, together
@@ -120,8 +120,8 @@ def _check(function: Function, alias: Alias) -> None:
             raise invalid_parameter(f"Invalid function version {other}. Function version {other} is already included "
                                     "in routing configuration.")  # fmt: skip
         if alias.version == LATEST:
-            raise ApiError("InvalidParameterValueException",
-                           "$LATEST is not supported for an alias pointing to more than 1 version", typed=False)
+            raise invalid_parameter("$LATEST is not supported for an alias pointing to more than 1 version",
+                                    typed=False)  # fmt: skip
         if other not in function.versions:
             raise not_found(f"Function not found: {function.arn}:{other}")
         _check_alike(function, alias.version, other)

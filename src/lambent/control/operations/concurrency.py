@@ -58,11 +58,11 @@ async def put_function_concurrency(context: Context, params: Params) -> Answer:
         provisioned = context.provisioning.total(function)
         if wanted < provisioned:
             raise invalid_parameter(f" ReservedConcurrentExecutions  {wanted} should not be lower than function's "
-                                    f"total provisioned concurrency [{provisioned}].")  # fmt: skip
+                                    f"total provisioned concurrency [{provisioned}].", typed=False)  # fmt: skip
         if wanted and unreserved(context, beside=function) - wanted < UNRESERVED_MINIMUM:
             raise invalid_parameter("Specified ReservedConcurrentExecutions for function decreases account's "
                                     "UnreservedConcurrentExecution below its minimum value of "
-                                    f"[{UNRESERVED_MINIMUM}].")
+                                    f"[{UNRESERVED_MINIMUM}].", typed=False)  # fmt: skip
         return context.store.documents.save(_shelf(function), "", {"ReservedConcurrentExecutions": wanted})
 
     await context.store.change(decide)

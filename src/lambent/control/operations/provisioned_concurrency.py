@@ -131,10 +131,11 @@ def _check_room(context: Context, function: Function, qualifier: str, wanted: in
     left = unreserved(context)
     if wanted > left:
         raise invalid_parameter("Specified ConcurrentExecutions for function is greater than account's unreserved "
-                                f"concurrency [{left}].")  # fmt: skip
+                                f"concurrency [{left}].", typed=False)  # fmt: skip
     if left - _provisioned_beside(context, function) - others - wanted < UNRESERVED_MINIMUM:
         raise invalid_parameter("Specified ConcurrentExecutions for function decreases account's "
-                                f"UnreservedConcurrentExecution below its minimum value of [{UNRESERVED_MINIMUM}].")
+                                f"UnreservedConcurrentExecution below its minimum value of [{UNRESERVED_MINIMUM}].",
+                                typed=False)  # fmt: skip
 
 
 def _provisioned_beside(context: Context, function: Function) -> int:
