@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from control_plane import ARN, function, refused, running
+from control_plane import ARN, function, refused, running, settled
 
 
 async def test_reservation_is_kept_shown_told_to_the_scheduler_and_given_back(tmp_path: Path) -> None:
@@ -49,6 +49,23 @@ async def test_a_hundred_executions_stay_unreserved(tmp_path: Path) -> None:
             put(FunctionName="b", ReservedConcurrentExecutions=400)
             put(FunctionName="b", ReservedConcurrentExecutions=0)
             put(FunctionName="a", ReservedConcurrentExecutions=900)
+
+        await plane.drive(script)
+
+
+async def test_small_accounts_can_reserve_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+        plane.capacity.account_limit = 10
+
+        def script(client: Any) -> None:
+            client.create_function(**function(Publish=True))
+            settled(client)
+            least = "UnreservedConcurrentExecution below its minimum value of [10]."
+            put = client.put_function_concurrency
+            assert refused(put, FunctionName="f", ReservedConcurrentExecutions=1)[2].endswith(least)
+            assert refused(client.put_provisioned_concurrency_config, FunctionName="f", Qualifier="1",
+                           ProvisionedConcurrentExecutions=1)[2].endswith(least)  # fmt: skip
+            put(FunctionName="f", ReservedConcurrentExecutions=0)
 
         await plane.drive(script)
 

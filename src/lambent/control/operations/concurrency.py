@@ -42,6 +42,12 @@ def unreserved(context: Context, beside: Function | None = None) -> int:
     return context.capacity.account_limit - taken
 
 
+def unreserved_minimum(context: Context) -> int:
+    """What must stay for functions without a reservation: all of it in an account that has less than usual, as new ones
+    have (AWS's message says 10 in accounts of 10)."""
+    return min(UNRESERVED_MINIMUM, context.capacity.account_limit)
+
+
 @operation("GetFunctionConcurrency")
 def get_function_concurrency(context: Context, params: Params) -> Answer:
     function, _, _ = find(context, params, "GetFunctionConcurrency")
@@ -59,10 +65,11 @@ async def put_function_concurrency(context: Context, params: Params) -> Answer:
         if wanted < provisioned:
             raise invalid_parameter(f" ReservedConcurrentExecutions  {wanted} should not be lower than function's "
                                     f"total provisioned concurrency [{provisioned}].", typed=False)  # fmt: skip
-        if wanted and unreserved(context, beside=function) - wanted < UNRESERVED_MINIMUM:
+        minimum = unreserved_minimum(context)
+        if wanted and unreserved(context, beside=function) - wanted < minimum:
             raise invalid_parameter("Specified ReservedConcurrentExecutions for function decreases account's "
                                     "UnreservedConcurrentExecution below its minimum value of "
-                                    f"[{UNRESERVED_MINIMUM}].", typed=False)  # fmt: skip
+                                    f"[{minimum}].", typed=False)  # fmt: skip
         return context.store.documents.save(_shelf(function), "", {"ReservedConcurrentExecutions": wanted})
 
     await context.store.change(decide)

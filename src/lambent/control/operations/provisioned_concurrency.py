@@ -10,12 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lambent.control.context import Answer, Context, Params, operation
-from lambent.control.operations.concurrency import reserved, unreserved
+from lambent.control.operations.concurrency import reserved, unreserved, unreserved_minimum
 from lambent.control.pages import page
 from lambent.control.provisioning import shelf
 from lambent.control.targets import find_function
 from lambent.errors import ApiError, conflict, invalid_parameter, not_found
-from lambent.limits import UNRESERVED_MINIMUM
 from lambent.names import LATEST
 from lambent.store.functions import Function
 from lambent.store.writer import Change
@@ -132,9 +131,10 @@ def _check_room(context: Context, function: Function, qualifier: str, wanted: in
     if wanted > left:
         raise invalid_parameter("Specified ConcurrentExecutions for function is greater than account's unreserved "
                                 f"concurrency [{left}].", typed=False)  # fmt: skip
-    if left - _provisioned_beside(context, function) - others - wanted < UNRESERVED_MINIMUM:
+    minimum = unreserved_minimum(context)
+    if left - _provisioned_beside(context, function) - others - wanted < minimum:
         raise invalid_parameter("Specified ConcurrentExecutions for function decreases account's "
-                                f"UnreservedConcurrentExecution below its minimum value of [{UNRESERVED_MINIMUM}].",
+                                f"UnreservedConcurrentExecution below its minimum value of [{minimum}].",
                                 typed=False)  # fmt: skip
 
 
