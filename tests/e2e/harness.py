@@ -66,7 +66,7 @@ class Function:
                 entry = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
                 script = isinstance(content, str) and content.startswith("#!")
                 entry.external_attr = (0o755 if script or name == "bootstrap" else 0o644) << 16
-                archive.writestr(entry, content)
+                archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
         return buffer.getvalue()
 
     def request(self) -> dict[str, Any]:

@@ -113,7 +113,8 @@ def test_a_pending_function_cannot_be_changed(server: Server, made: str) -> None
 def test_an_update_serves_the_old_code_until_it_is_done(server: Server) -> None:
     before = server.functions.get_function_configuration(FunctionName="changing")
     server.invoke("changing")
-    package = Function("changing", "def handler(event, context): return 'new'").package()
+    # Small on the wire and large on disk: the calls behind it come long before it is unpacked.
+    package = Function("changing", "def handler(event, context): return 'new'", files={"blank": " " * 2**26}).package()
     change = ("PUT", "/2015-03-31/functions/changing/code", wire({"ZipFile": package}))
     updated, second, meanwhile = server.pipeline(
         change, change, ("POST", "/2015-03-31/functions/changing/invocations", {"old": True}))
