@@ -17,6 +17,7 @@ from lambent.errors import ApiError
 from lambent.names import LATEST
 from lambent.store.directory import migrations
 from lambent.store.functions import Function, Version
+from lambent.store.layers import LayerVersion
 from lambent.store.store import Store, StoreError
 from lambent.store.urls import FunctionUrl
 from lambent.store.writer import Change
@@ -54,6 +55,32 @@ async def test_functions_and_urls_survive_a_restart(tmp_path: Path) -> None:
         assert [url.url_id for url in store.urls] == ["id-kept"]
         assert store.urls.by_id("id-gone") is None and store.urls.of(*kept.key) is store.urls.by_id("id-kept")
         assert store.blobs_in_use() == {SHA, "l"}  # the zips of code and of a layer
+    finally:
+        store.close()
+
+
+async def test_room_that_code_takes_is_counted_over_changes_deletions_and_a_restart(tmp_path: Path) -> None:
+    def sized(name: str, sizes: dict[str, int]) -> Function:
+        versions = {number: Version(number, SHA, {"CodeSize": size}, "g1", None) for number, size in sizes.items()}
+        return replace(function(name), versions=versions)
+
+    store = Store.open(tmp_path)
+    for saved in (sized("f", {LATEST: 10}), sized("f", {LATEST: 20, "1": 10}), sized("g", {LATEST: 5})):
+        await store.change(lambda saved=saved: store.functions.save(saved))  # type: ignore[misc]
+    layers = [LayerVersion(*KEY, "l", number, SHA, {"CodeSize": 100}) for number in (1, 2)]
+    for layer in layers:
+        await store.change(lambda layer=layer: store.layers.add(layer))  # type: ignore[misc]
+    assert (store.functions.code_bytes[KEY], store.layers.code_bytes[KEY]) == (35, 200)
+    await store.change(lambda: store.functions.save(sized("f", {LATEST: 20})))
+    await store.change(lambda: store.layers.remove(layers[0]))
+    g = store.functions.get(*KEY, "g")
+    assert g is not None
+    await store.change(lambda: store.remove(g))
+    assert (store.functions.code_bytes[KEY], store.layers.code_bytes[KEY]) == (20, 100)
+    store.close()
+    store = Store.open(tmp_path)
+    try:
+        assert (store.functions.code_bytes[KEY], store.layers.code_bytes[KEY]) == (20, 100)
     finally:
         store.close()
 

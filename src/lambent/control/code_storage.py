@@ -8,20 +8,12 @@ from __future__ import annotations
 
 from lambent.control.context import Context
 from lambent.errors import ApiError
-from lambent.store.functions import Function
 
 
 def used_bytes(context: Context) -> int:
     """What the caller's account and region keep."""
     here = (context.account, context.region)
-    functions = sum(bytes_of(function) for function in context.store.functions if function.key[:2] == here)
-    layers = sum(int(version.shown["CodeSize"]) for version in context.store.layers if version.key[:2] == here)
-    return functions + layers
-
-
-def bytes_of(function: Function) -> int:
-    """All versions of a function together."""
-    return sum(int(version.configuration["CodeSize"]) for version in function.versions.values())
+    return context.store.functions.code_bytes[here] + context.store.layers.code_bytes[here]
 
 
 def check_room(context: Context, more_bytes: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -91,6 +92,11 @@ class Function:
     def latest(self) -> Version:
         return self.versions[LATEST]
 
+    @property
+    def code_bytes(self) -> int:
+        """The zips of all versions together, each counted for itself."""
+        return sum(int(version.configuration.get("CodeSize", 0)) for version in self.versions.values())
+
     def find(self, qualifier: str | None) -> Version | None:
         """The version that a qualifier means: `$LATEST` (also for None), a number, or the main one of an alias."""
         alias = self.aliases.get(qualifier) if qualifier is not None else None
@@ -114,12 +120,14 @@ class FunctionTable:
     """Every function by (account, region, name). Holds in `references` what their versions need."""
 
     __slots__ = ("_default", "_functions", "_inactive_called", "_names", "_references", "_routes", "_shared",
-                 "_watchers")  # fmt: skip
+                 "_watchers", "code_bytes")  # fmt: skip
 
     def __init__(self, account: str, region: str, references: References | None = None) -> None:
         self._references = references if references is not None else References()
         self._default = Caller(account, region)
         self._functions: dict[Key, Function] = {}
+        #: what all functions of an account take in a region; kept, since to count ten thousand takes milliseconds
+        self.code_bytes: Counter[tuple[str, str]] = Counter()
         self._names: list[Key] = []  #: the keys of `_functions`, sorted
         self._routes: dict[tuple[str, str | None, Caller | None], Route] = {}
         self._watchers: list[Watcher] = []
@@ -245,6 +253,7 @@ class FunctionTable:
             key = (account, region, name)
             self._functions[key] = Function(*key, versions[key], msgspec.json.decode(tags), next_version,
                                             aliases.get(key, {}))  # fmt: skip
+            self.code_bytes[account, region] += self._functions[key].code_bytes
         self._names = sorted(self._functions)
 
     def _put(self, function: Function) -> Function:
@@ -252,6 +261,7 @@ class FunctionTable:
         if before is None:
             insort(self._names, function.key)
         self._functions[function.key] = function
+        self.code_bytes[function.key[:2]] += function.code_bytes - (before.code_bytes if before is not None else 0)
         self._routes.clear()
         known = before.versions if before is not None else {}
         for number, version in function.versions.items():
@@ -271,6 +281,7 @@ class FunctionTable:
 
     def _drop(self, key: Key) -> None:
         function = self._functions.pop(key)
+        self.code_bytes[key[:2]] -= function.code_bytes
         del self._names[bisect_left(self._names, key)]
         self._routes.clear()
         for number, version in function.versions.items():

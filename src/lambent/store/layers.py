@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,11 +53,13 @@ class Layer:
 class LayerTable:
     """Every layer by (account, region, name). Holds the zips of all versions in `references`."""
 
-    __slots__ = ("_layers", "_names", "_references")
+    __slots__ = ("_layers", "_names", "_references", "code_bytes")
 
     def __init__(self, references: References | None = None) -> None:
         self._references = references if references is not None else References()
         self._layers: dict[Key, Layer] = {}
+        #: what all versions of an account take in a region
+        self.code_bytes: Counter[tuple[str, str]] = Counter()
         self._names: list[Key] = []  #: the keys of `_layers`, sorted
 
     def __iter__(self) -> Iterator[LayerVersion]:
@@ -95,6 +98,7 @@ class LayerTable:
             insort(self._names, version.key)
         versions = present.versions if present is not None else {}
         self._references.hold([version.code_sha256])
+        self.code_bytes[version.key[:2]] += int(version.shown.get("CodeSize", 0))
         self._layers[version.key] = Layer({**versions, version.version: version}, next_version)
         return version
 
@@ -103,6 +107,7 @@ class LayerTable:
         left = {number: other for number, other in layer.versions.items() if number != version.version}
         self._layers[version.key] = replace(layer, versions=left)
         self._references.release([version.code_sha256])
+        self.code_bytes[version.key[:2]] -= int(version.shown.get("CodeSize", 0))
 
 
 _NEW = Layer({}, 1)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lambent.control.code_source import stored
-from lambent.control.code_storage import bytes_of, check_room
+from lambent.control.code_storage import check_room
 from lambent.control.configuration import merged, shown, updating
 from lambent.control.context import Answer, Context, Params, operation
 from lambent.control.layering import check_size, find_layers
@@ -78,7 +78,7 @@ async def _update(context: Context, named: FunctionName, params: Params,
         function = before.with_version(version)
         if params.get("Publish"):
             function, version = published(function, context.clock.wall())
-        check_room(context, bytes_of(function) - bytes_of(before))
+        check_room(context, function.code_bytes - before.code_bytes)
         saved = context.store.functions.save(function)
         return Change(saved.statements, lambda: (saved.apply(), version, version.version not in before.versions))
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lambent.control.code_source import stored
-from lambent.control.code_storage import bytes_of, check_room
+from lambent.control.code_storage import check_room
 from lambent.control.configuration import begun, initial, listed, shown
 from lambent.control.context import Answer, Context, Params, operation
 from lambent.control.layering import check_size, find_layers
@@ -51,7 +51,7 @@ async def create_function(context: Context, params: Params) -> Answer:
 
             def decide() -> Change[Any]:
                 _check_absent(context, named)
-                check_room(context, bytes_of(function))
+                check_room(context, function.code_bytes)
                 return created_with(context, named, params, context.store.functions.save(function))
 
             await context.store.change(decide)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from lambent.control import targets
-from lambent.control.code_storage import bytes_of, check_room
+from lambent.control.code_storage import check_room
 from lambent.control.configuration import listed, shown
 from lambent.control.context import Answer, Context, Params, not_served, operation
 from lambent.control.pages import page
@@ -40,7 +40,7 @@ async def publish_version(context: Context, params: Params) -> Answer:
         changed, version = published(function, context.clock.wall(), params.get("Description"))
         if changed is function:
             return Change((), lambda: (function, version, False))
-        check_room(context, bytes_of(changed) - bytes_of(function))
+        check_room(context, changed.code_bytes - function.code_bytes)
         # Publishing gives `$LATEST` a new RevisionId (recorded).
         saved = context.store.functions.save(Target(changed, LATEST, changed.arn).revised())
         return Change(saved.statements, lambda: (saved.apply(), version, True))
