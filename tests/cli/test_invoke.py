@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,17 @@ def test_a_warm_invocation_has_no_init(lambent: Lambent, hello: FakeServer) -> N
     last = lambent("invoke", "hello").err.splitlines()[-1]
     assert last.startswith("warm  duration 3.01 ms  billed 4 ms  memory")
     assert sent(hello) == b""
+
+
+def test_an_init_that_ran_again_inside_the_invocation_is_told(lambent: Lambent, hello: FakeServer) -> None:
+    hello.start, hello.log_tail = "warm", WARM_REPORT
+    ours: dict[str, Any] = {"request_id": "11111111-2222-3333-4444-555555555555", "init_repeated": True}
+    hello.stories["3f9a0001"] = {"init_type": "on-demand", "invocations": [ours]}
+    last = lambent("invoke", "hello").err.splitlines()[-1]
+    assert last.startswith("warm  duration 3.01 ms, with Init again  billed 4 ms  memory")
+    assert json.loads(lambent("invoke", "hello", "--json").out)["init_repeated"] is True
+    ours["request_id"] = "another one"
+    assert json.loads(lambent("invoke", "hello", "--json").out)["init_repeated"] is False
 
 
 def test_json_has_everything(lambent: Lambent, hello: FakeServer) -> None:
@@ -130,6 +142,7 @@ def test_the_payload_from_stdin(lambent: Lambent, hello: FakeServer, monkeypatch
     [
         ("{oops", "--data is no JSON"),
         ("", "--data is no JSON"),
+        ("@", "@ is followed by the name of a file"),
         ("@/nowhere/event.json", "cannot read /nowhere/event.json"),
         ("@/", "cannot read /: Is a directory"),
     ],
@@ -145,6 +158,20 @@ def test_an_unknown_function_exits_4(lambent: Lambent, server: FakeServer) -> No
     ran = lambent("invoke", "nobody")
     assert (ran.code, ran.out) == (4, "")
     assert "ResourceNotFoundException: Function not found" in ran.err
+
+
+def test_a_function_that_cannot_run_says_why(lambent: Lambent, hello: FakeServer) -> None:
+    hello.add_function("hello", State="Failed", StateReason="nodejs22.x needs Node.js 22")
+    hello.answer = (409, {"x-amzn-ErrorType": "ResourceConflictException"}, b'{"Message": "in the state: Failed"}')
+    ran = lambent("invoke", "hello")
+    assert (ran.code, ran.out) == (4, "")
+    assert ran.err == "lambent: ResourceConflictException: in the state: Failed: nodejs22.x needs Node.js 22\n"
+
+
+def test_a_conflict_without_a_reason_is_told_as_it_is(lambent: Lambent, hello: FakeServer) -> None:
+    hello.answer = (409, {"x-amzn-ErrorType": "ResourceConflictException"}, b'{"Message": "busy"}')
+    ran = lambent("invoke", "hello")
+    assert (ran.code, ran.err) == (4, "lambent: ResourceConflictException: busy\n")
 
 
 def test_what_a_function_printed_cannot_drive_the_terminal(lambent: Lambent, hello: FakeServer) -> None:

@@ -89,6 +89,12 @@ def test_a_timeline_with_offsets_durations_and_cost(lambent: Lambent, server: Fa
     assert lines[-1] == "2 invocations, $0.0000006500 on AWS"
 
 
+def test_an_init_that_ran_again_inside_an_invocation_is_told(lambent: Lambent, server: FakeServer) -> None:
+    server.stories["3f9a0001"] = STORY | {"invocations": [STORY["invocations"][1] | {"init_repeated": True}]}
+    lines = [" ".join(line.split()) for line in lambent("story", "3f9a0001").out.splitlines()]
+    assert "0a1b2c3d warm 1.50 ms again 2 ms 37 of 128 MB error $0.0000002000" in lines
+
+
 def test_an_environment_that_was_made_ahead_says_so(lambent: Lambent, server: FakeServer) -> None:
     begun = step(0.0, "Started()", "init", "init", "CreateSandbox()")
     server.stories["3f9a0001"] = STORY | {"made_ahead": True, "steps": [begun, *STORY["steps"][1:]]}
@@ -125,6 +131,16 @@ def test_the_name_of_a_function_tells_all_of_its_environments_and_what_met_none(
     assert "0a1b2c3d CallerRateLimitExceeded" in " ".join(out.split())
     assert out.index("environment 3f9a0001 of") < out.index("environment 3f9a0002 of")
     assert json.loads(lambent("story", "hello", "--json").out) == told
+
+
+def test_a_version_as_ps_names_it_tells_its_environments_alone(lambent: Lambent, server: FakeServer) -> None:
+    seventh = STORY | {"id": "3f9a0002", "version": "7"}
+    server.function_stories["hello"] = {"function_arn": "arn:f", "throttled": [], "environments": [STORY, seventh]}
+    for name, told in (("hello:7", "3f9a0002 of hello:7"), ("hello:$LATEST", "3f9a0001 of hello:$LATEST")):
+        ran = lambent("story", name)
+        assert ran.out.startswith(f"environment {told}, now idle") and ran.out.count("\nlog stream") == 1
+    assert lambent("story", "hello:8").err == "arn:f:8 has had no environment; an invocation makes one\n"
+    assert lambent("story", "hello:live").code == 4
 
 
 def test_a_story_whose_beginning_was_dropped_says_so(lambent: Lambent, server: FakeServer) -> None:

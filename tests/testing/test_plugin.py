@@ -166,6 +166,7 @@ def test_everything_can_be_provoked(project: pytest.Pytester) -> None:
             again = f.invoke()
             again.assert_warm()
             assert again.environment == result.environment and again.init_ms is None
+            assert again.init_repeated and not f.invoke().init_repeated
 
         def test_recycle(lambent, f):
             environments = {result.environment for result in f.invoke_at_once({}, {})}

@@ -270,8 +270,10 @@ async def test_crash_is_answered_after_the_reset_and_the_next_invocation_starts_
         assert made.host.happened == ["idle", "replied r1"]
         report = next(i for i, line in enumerate(made.host.lines) if line.startswith("REPORT"))
         assert "about to crash\n" in made.host.lines[:report]
-        await made.serve("r2")
+        await made.serve("r2", "r3")
         assert (await made.reply(2))[2] == b'"ok"'
+        assert [(bill["start"], bill["init_repeated"]) for bill in made.driver.chronicle.bills()] == [
+            ("cold", False), ("warm", True), ("warm", False)]  # fmt: skip
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["after", "before"])

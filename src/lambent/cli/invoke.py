@@ -39,12 +39,15 @@ def invoke(
     """
     payload = _payload(data)
     with connect(endpoint) as client:
-        invoked = client.invoke(name, payload)
+        invoked = _invoked(client, name, payload)
         configuration = _configuration(client, name)
-        provisioned = _is_provisioned(client, invoked.environment)
-    measured = figures(invoked.log_tail, configuration, provisioned=provisioned)
+        story = _story(client, invoked.environment)
+    measured = figures(invoked.log_tail, configuration,
+                       provisioned=story.get("init_type") == "provisioned-concurrency")  # fmt: skip
+    repeated = any(bill["request_id"] == invoked.request_id and bill.get("init_repeated")
+                   for bill in story.get("invocations", ()))  # fmt: skip
     if as_json:
-        show.data(_as_data(invoked, asdict(measured) if measured else None))
+        show.data(_as_data(invoked, asdict(measured) if measured else None, repeated))
     else:
         print(show.plain(_readable(invoked.payload)))
         sys.stdout.flush()
@@ -52,7 +55,8 @@ def invoke(
             show.note(invoked.log_tail.rstrip("\n"))
         if invoked.function_error:
             show.note(_traceback(invoked.payload))
-        show.note(measured.line(invoked.start, invoked.environment) if measured else invoked.start or "no REPORT line")
+        show.note(measured.line(invoked.start, invoked.environment, init_repeated=repeated) if measured
+                  else invoked.start or "no REPORT line")  # fmt: skip
     return exits.FUNCTION_FAILED if invoked.function_error else exits.OK
 
 
@@ -62,6 +66,8 @@ def _payload(data: str | None) -> bytes:
         return b""
     if data == "-":
         content, source = sys.stdin.buffer.read(), "stdin"
+    elif data == "@":
+        raise Stop("--data: @ is followed by the name of a file, as in @event.json")
     elif data.startswith("@"):
         source = data[1:]
         try:
@@ -77,6 +83,17 @@ def _payload(data: str | None) -> bytes:
     return content
 
 
+def _invoked(client: Client, name: str, payload: bytes) -> Invoked:
+    """Of a function that cannot run, AWS's refusal tells the state and not the reason: the reason goes with it here."""
+    try:
+        return client.invoke(name, payload)
+    except ApiError as error:
+        reason = _configuration(client, name).get("StateReason") if error.status == 409 else None
+        if not reason:
+            raise
+        raise Stop(f"{error}: {reason}", exits.API_ERROR) from None
+
+
 def _configuration(client: Client, name: str) -> dict[str, Any]:
     """For the price only: a function that was deleted meanwhile is priced as x86_64."""
     try:
@@ -85,21 +102,22 @@ def _configuration(client: Client, name: str) -> dict[str, Any]:
         return {}
 
 
-def _is_provisioned(client: Client, environment: str) -> bool:
-    """Whether provisioned concurrency keeps this environment; one that nobody knows is priced as on demand."""
+def _story(client: Client, environment: str) -> dict[str, Any]:
+    """Of the environment that served; without one that anybody knows, the price is that of one on demand."""
     try:
-        return bool(environment) and client.story(environment).get("init_type") == "provisioned-concurrency"
+        return client.story(environment) if environment else {}
     except ApiError:
-        return False
+        return {}
 
 
-def _as_data(invoked: Invoked, report: dict[str, Any] | None) -> dict[str, Any]:
+def _as_data(invoked: Invoked, report: dict[str, Any] | None, init_repeated: bool) -> dict[str, Any]:
     return {
         "request_id": invoked.request_id,
         "executed_version": invoked.executed_version,
         "function_error": invoked.function_error or None,
         "payload": _value(invoked.payload),
         "start": invoked.start or None,
+        "init_repeated": init_repeated,
         "environment": invoked.environment or None,
         "report": report,
         "log_tail": invoked.log_tail,

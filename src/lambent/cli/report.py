@@ -29,11 +29,14 @@ class Figures:
     max_memory_mib: int
     cost_usd: float
 
-    def line(self, start: str, environment: str) -> str:
-        """One line for a person. `start` is cold or warm; empty is told from the Init duration."""
+    def line(self, start: str, environment: str, *, init_repeated: bool = False) -> str:
+        """One line for a person. `start` is cold or warm; empty is told from the Init duration.
+
+        `init_repeated`: Init ran inside the invocation, and AWS says nothing of it.
+        """
         parts = [
             start or ("cold" if self.init_ms is not None else "warm"),
-            f"duration {show.milliseconds(self.duration_ms)}",
+            f"duration {show.milliseconds(self.duration_ms)}{', with Init again' if init_repeated else ''}",
             f"billed {self.billed_ms} ms",
             f"init {show.milliseconds(self.init_ms)}" if self.init_ms is not None else "",
             f"memory {self.max_memory_mib} of {self.memory_mib} MB",

@@ -83,7 +83,7 @@ _UUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f
 
 EnvironmentOrFunction = Annotated[
     str, typer.Argument(metavar="ENV", help="an environment: its id, the start of it, or the number at its end; "
-                        "or the name of a function", show_default=False)
+                        "or the name of a function or version", show_default=False)
 ]  # fmt: skip
 
 
@@ -91,8 +91,8 @@ def story(environment: EnvironmentOrFunction, endpoint: Endpoint = None, as_json
     """Tell the life of one execution environment.
 
     A timeline of what happened and what was done, then its invocations with durations and cost. Environments that
-    ended recently have a story too; --json has every detail. The name of a function tells the stories of all of its
-    environments.
+    ended recently have a story too; --json has every detail. The name of a function, or of a version such as hello:7,
+    tells the stories of all of its environments.
 
     \b
     Examples:
@@ -118,12 +118,22 @@ def _told(client: Client, given: str) -> dict[str, Any]:
         if error.status != 404:
             raise
     try:
-        return client.function_story(given)
+        return _told_of_function(client, given)
     except ApiError as error:
         if error.status not in (400, 404):
             raise
         raise Stop(f"no environment {given} is known; lambent ps lists those that live (nor is it a function)",
                    API_ERROR) from None  # fmt: skip
+
+
+def _told_of_function(client: Client, given: str) -> dict[str, Any]:
+    """All lives of a function, or of one version, named as `lambent ps` does: hello:$LATEST or hello:7."""
+    name, _, version = given.rpartition(":")
+    if not name or not re.fullmatch(r"\$LATEST|[0-9]+", version):
+        return client.function_story(given)
+    told = client.function_story(name)
+    lives = [story for story in told["environments"] if story["version"] == version]
+    return told | {"function_arn": f"{told['function_arn']}:{version}", "throttled": [], "environments": lives}
 
 
 def _tell_function(told: dict[str, Any]) -> None:
@@ -210,14 +220,21 @@ def _step(step: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _invocation(invocation: dict[str, Any]) -> tuple[str, ...]:
-    init = invocation.get("init_ms")
     return (
         _UUID.sub(r"\1", str(invocation["request_id"])),
         str(invocation.get("start", "-")),
         show.milliseconds(invocation["duration_ms"]),
-        "-" if init is None else show.milliseconds(init),
+        _init(invocation),
         f"{invocation['billed_ms']} ms",
         f"{invocation['max_memory_mib']} of {invocation['memory_mib']} MB",
         str(invocation["status"]),
         show.dollars(invocation.get("cost_usd") or 0.0),
     )
+
+
+def _init(invocation: dict[str, Any]) -> str:
+    """`again`: after a reset or an Init that failed it ran inside the invocation, which is in its duration."""
+    if invocation.get("init_repeated"):
+        return "again"
+    init = invocation.get("init_ms")
+    return "-" if init is None else show.milliseconds(init)

@@ -161,6 +161,11 @@ class Result:
         return None if found is None else float(found)
 
     @property
+    def init_repeated(self) -> bool:
+        """Init ran inside the invocation: the environment had been reset, or its Init had failed."""
+        return bool(self.figures["init_repeated"])
+
+    @property
     def billed_ms(self) -> int:
         return int(self.figures["billed_ms"])
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections import deque
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from lambent import limits
 from lambent.clock import rfc3339
@@ -33,6 +33,16 @@ BILLS_KEPT = 100
 DRAIN_BYTES = 65_536
 
 
+class _Figures(NamedTuple):
+    """Of one invocation, for REPORT and for the story."""
+
+    start_wall: float
+    report: do.ReportEnd
+    used_mb: int
+    cold: bool
+    repeated: bool  #: Init ran in it
+
+
 class Chronicle:
     """One environment's log stream. `created_wall` dates it, as on AWS."""
 
@@ -45,8 +55,8 @@ class Chronicle:
         day = rfc3339(created_wall)[:10].replace("-", "/")
         named = "" if function.log_group == f"/aws/lambda/{function.name}" else function.name
         self.log_stream = f"{day}/{named}[{function.version}]{os.urandom(16).hex()}"
-        #: (start, report, MB used, cold) of the last invocations; rendered when a story is read
-        self._ended: deque[tuple[float, do.ReportEnd, int, bool]] = deque(maxlen=BILLS_KEPT)
+        self._ended: deque[_Figures] = deque(maxlen=BILLS_KEPT)  #: of the last invocations
+        self._repeated = False  #: Init runs, or ran, inside the invocation that is in work
         self._tail: deque[bytes] = deque()
         self._tail_bytes = 0
         self._tailing = False
@@ -171,6 +181,7 @@ class Chronicle:
 
     def init_repeated(self) -> None:
         """Init runs inside an invocation: what it prints is part of that one's tail, although it precedes START."""
+        self._repeated = True
         if not self._tailing:
             self._begin_tail()
 
@@ -192,23 +203,25 @@ class Chronicle:
     def ended(self, report: do.ReportEnd, memory_peak_bytes: int | None, *, cold: bool) -> None:
         """END and REPORT. When neither the caller nor a subscriber waits for them, in spare time."""
         self._drain()
-        write = partial(self._write_end, report, memory_peak_bytes, cold, self._start_wall, self._clock.wall())
+        used = min(records.memory_mb(memory_peak_bytes), self._function.memory_mib)
+        figures = _Figures(self._start_wall, report, used, cold, self._repeated)
+        self._repeated = False
+        write = partial(self._write_end, figures, self._clock.wall())
         if report.invocation.reply_after_report or self.telemetry.active:
             write()
             self._tailing = False
         else:
             self._parts.spare.leave(write)
 
-    def _write_end(self, report: do.ReportEnd, memory_peak_bytes: int | None, cold: bool, start_wall: float,
-                   wall_s: float) -> None:
+    def _write_end(self, figures: _Figures, wall_s: float) -> None:
         """A handler's own error without a type from the runtime shows no Status in the text."""
-        function, invocation = self._function, report.invocation
+        report = figures.report
+        invocation = report.invocation
         self._record(records.End(invocation.request_id), wall_s)
-        used = min(records.memory_mb(memory_peak_bytes), function.memory_mib)
         shown = "success" if report.status == "error" and not report.error_type else report.status
-        self._record(records.Report(invocation.request_id, shown, report.bill, function.memory_mib, used,
+        self._record(records.Report(invocation.request_id, shown, report.bill, self._function.memory_mib, figures.used_mb,
                                     report.error_type, invocation.trace_id, report.overhead_ms), wall_s)
-        self._ended.append((start_wall, report, used, cold))
+        self._ended.append(figures)
 
     def bills(self) -> list[dict[str, Any]]:
         """The figures of the last invocations, as a story shows them."""
@@ -221,13 +234,14 @@ class Chronicle:
             "billed_ms": report.bill.billed_ms,
             "start": "cold" if cold else "warm",
             "init_ms": report.bill.init_ms,
+            "init_repeated": repeated,
             "status": report.status,
             "memory_mib": function.memory_mib,
             "max_memory_mib": used,
             "cost_usd": invocation_usd(report.bill.billed_ms, function.memory_mib,
                                        architecture=function.architecture, ephemeral_mib=function.ephemeral_mib,
                                        provisioned=self._init_type == "provisioned-concurrency"),
-        } for start_wall, report, used, cold in self._ended]  # fmt: skip
+        } for start_wall, report, used, cold, repeated in self._ended]  # fmt: skip
 
     def entrypoint_missing(self, report: do.ReportEntrypoint) -> None:
         line = f"RequestId: {report.request_id} Error: {report.cause}\n{INVALID_ENTRYPOINT}\n"  # one event of two lines
