@@ -59,8 +59,8 @@ def test_advancing_tells_the_time_and_what_retired(lambent: Lambent, server: Fak
     server.provoked = (200, RETIRED)
     assert lambent("chaos", "advance", "5h", "--token", TOKEN).out.splitlines() == [
         "platform time is 2026-11-21T14:00:00.000Z, 5h00m ahead",
-        "retired 3f9a-1 of hello:$LATEST (idle)",
-        "retired 3f9a-2 of hello:7 (age, once its invocation is over)",
+        "retired 3f9a-1 of hello:$LATEST: idle",
+        "retired 3f9a-2 of hello:7: age, once its invocation is over",
     ]
     server.provoked = (200, RETIRED | {"retired": []})
     assert lambent("chaos", "advance", "5h", "--token", TOKEN).err == "no environment was retired\n"
@@ -80,7 +80,8 @@ def test_what_is_armed_and_what_was_provoked_are_tables(lambent: Lambent, server
 
 @pytest.mark.parametrize(("argv", "said"), [
     ([], "Missing command"),
-    (["frobnicate"], "No such command 'frobnicate'"),
+    (["frobnicate"], "no such command 'frobnicate'; lambent chaos --help lists the commands"),
+    (["throtle", "hello"], "no such command 'throtle'; did you mean 'throttle'?"),
     (["recycle"], "name an environment, or a function"),
     (["recycle", "1", "--function", "hello"], "name an environment, or a function"),
     (["advance"], "Missing argument 'DURATION'"),
@@ -121,3 +122,4 @@ def test_wrong_token_exits_4(lambent: Lambent, server: FakeServer) -> None:
 def test_every_command_has_an_example(lambent: Lambent, name: str) -> None:
     ran = lambent("chaos", name, "--help")
     assert ran.code == 0 and f"lambent chaos {name}" in ran.out.split("Example", 1)[1]
+    assert "[[" not in ran.out

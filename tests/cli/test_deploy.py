@@ -121,6 +121,17 @@ def test_a_value_that_the_server_would_refuse_is_refused_before_packing(
     assert changes(server) == []
 
 
+@pytest.mark.parametrize(("typed", "meant"), [
+    ("python312", "python3.12"), ("nodejs22", "nodejs22.x"), ("provided.al2032", "provided.al2023"),
+])  # fmt: skip
+def test_a_runtime_that_was_mistyped_suggests_the_nearest(
+    lambent: Lambent, server: FakeServer, folder: Path, typed: str, meant: str
+) -> None:
+    ran = lambent("deploy", str(folder), "--handler", "app.handler", "--runtime", typed)
+    assert (ran.code, ran.err) == (2, f"lambent: there is no runtime '{typed}'; did you mean '{meant}'?\n")
+    assert changes(server) == []
+
+
 def test_a_url_is_made_once_and_shown_with_a_curl_line(lambent: Lambent, server: FakeServer, folder: Path) -> None:
     ran = lambent("deploy", str(folder), *FIRST, "--url")
     address = f"abc123.lambda-url.us-east-1.localhost:{server.port}"

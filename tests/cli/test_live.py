@@ -176,7 +176,7 @@ def test_what_is_provoked_from_the_command_line(live: Live, lambent) -> None:  #
     assert "Init made to fail: Runtime.Sad (provoked)" in lambent("story", "asker").out
     wrong = lambent("chaos", "crash", row["id"], *provoking)
     assert wrong.code == 4 and "is in the phase idle and has no runtime that runs" in wrong.err
-    assert f"retired {row['id']} of asker:$LATEST (age)" in lambent("chaos", "advance", "5h", *provoking).out
+    assert f"retired {row['id']} of asker:$LATEST: age" in lambent("chaos", "advance", "5h", *provoking).out
     assert lambent("chaos", "throttle", "asker", "--times", "1", *provoking).code == 0
     assert "Rate Exceeded. (ConcurrentInvocationLimitExceeded)" in lambent("invoke", "asker").err
     assert lambent("invoke", "asker", "-d", '{"ask": "this"}').code == 0

@@ -10,6 +10,7 @@ import typer
 
 from lambent.cli import show
 from lambent.cli.exits import Stop
+from lambent.cli.groups import Group
 from lambent.cli.options import (
     AsJson,
     DataDir,
@@ -39,7 +40,7 @@ Examples:
   lambent chaos clear
 """
 
-chaos = typer.Typer(name="chaos", help=_HELP, add_completion=False, rich_markup_mode=None,
+chaos = typer.Typer(name="chaos", cls=Group, help=_HELP, add_completion=False, rich_markup_mode=None,
                     pretty_exceptions_enable=False)  # fmt: skip
 Times = Annotated[int | None, typer.Option("--times", metavar="N", help="how often", min=1, show_default=False)]
 
@@ -47,7 +48,7 @@ Times = Annotated[int | None, typer.Option("--times", metavar="N", help="how oft
 @chaos.command()
 def recycle(
     environment: Annotated[
-        str | None, typer.Argument(metavar="[ENV]", help="id of an environment, its start, or the number at its end",
+        str | None, typer.Argument(metavar="ENV", help="id of an environment, its start, or the number at its end",
                                    show_default=False)
     ] = None,
     function: Annotated[
@@ -159,7 +160,7 @@ def advance(
 
 @chaos.command()
 def throttle(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="name or ARN", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="name or ARN", show_default=False)] = None,
     all_functions: Annotated[bool, typer.Option("--all", help="every function")] = False,
     times: Times = None,
     reason: Annotated[
@@ -253,7 +254,7 @@ def _tell_retired(answer: dict[str, Any], as_json: bool) -> None:
         return
     for row in answer["retired"]:
         then = ", once its invocation is over" if row["busy"] else ""
-        print(f"retired {row['id']} of {row['function_name']}:{row['version']} ({row['reason']}{then})")
+        print(f"retired {row['id']} of {row['function_name']}:{row['version']}: {row['reason']}{then}")
     if not answer["retired"]:
         show.note("no environment was retired")
 

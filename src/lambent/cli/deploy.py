@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from lambent.control.rules import check_settings
 from lambent.control.shapes import Structure, shape
 from lambent.control.validate import judge
 from lambent.errors import ApiError
+from lambent.runtimes.catalog import CATALOG
 
 #: The server takes any role; this one says that nobody looked at it.
 ROLE = "arn:aws:iam::000000000000:role/lambent"
@@ -134,12 +136,20 @@ def _wanted(handler: str | None, runtime: str | None, env: list[str] | None, mem
 
 def _refuse_early(name: str, wanted: Mapping[str, Any], *, new: bool) -> None:
     """Raise the ApiError that the server would answer with, before anything is installed and packed for nothing."""
+    _check_runtime(str(wanted.get("Runtime", "")))
     request = shape("CreateFunctionRequest" if new else "UpdateFunctionConfigurationRequest")
     assert isinstance(request, Structure)
     judge(request, {"FunctionName": name, **({"Role": ROLE, "Code": {}} if new else {}), **wanted})
     check_settings(wanted)
     if "Environment" in wanted:
         check_variables(wanted["Environment"]["Variables"])
+
+
+def _check_runtime(given: str) -> None:
+    """The API lists all runtimes; to a person who mistyped one, the nearest tells more. Raises Stop."""
+    runnable = [name for name, entry in CATALOG.items() if entry.unsupported is None]
+    if given not in CATALOG and (close := get_close_matches(given, runnable, 1)):
+        raise Stop(f"there is no runtime {given!r}; did you mean {close[0]!r}?")
 
 
 def _variable(pair: str) -> tuple[str, str]:

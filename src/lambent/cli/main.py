@@ -11,16 +11,15 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from lambent import __version__
 from lambent.cli import exits
 from lambent.cli.exits import Stop
+from lambent.cli.groups import Group
 from lambent.client import BadEndpoint, Unreachable
 from lambent.errors import ApiError
 from lambent.settings import SettingError
@@ -46,7 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(Group):
     """A group whose commands are loaded when they are needed."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -62,14 +61,6 @@ class LazyGroup(TyperGroup):
         app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         app.command(cmd_name)(found)
         return typer.main.get_command(app)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name = args[0]
-        if name not in COMMANDS and not ctx.resilient_parsing:
-            close = get_close_matches(name, COMMANDS, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else "; lambent --help lists the commands"
-            raise Stop(f"no such command {name!r}{hint}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
