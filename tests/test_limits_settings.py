@@ -35,6 +35,12 @@ def test_flags_may_be_text_or_values() -> None:
         {"port": 0, "keep_alive_s": "1.5", "data_dir": Path("/x"), "nearest_runtime": "yes"}, {})  # fmt: skip
 
 
+def test_folders_are_absolute_from_where_the_command_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load({"data_dir": "my data"}, {"LAMBENT_CACHE_DIR": "../cache"})
+    assert (settings.data_dir, settings.cache_dir) == (tmp_path / "my data", tmp_path.parent / "cache")
+
+
 def test_empty_variable_is_as_if_unset() -> None:
     assert load({}, {"LAMBENT_PORT": ""}).port == 4566
 

@@ -185,7 +185,8 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
             given = setting.default
         else:
             setting.check(given)
-        values[setting.name] = given
+        # A process of a sandbox, which binds folders of the server's, has a working directory of its own.
+        values[setting.name] = Path(os.path.abspath(given)) if isinstance(given, Path) else given
     return Settings(**values)
 
 

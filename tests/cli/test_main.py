@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import typer
@@ -221,3 +222,14 @@ def test_sigterm_leaves_a_block_in_order_and_the_handler_as_it_was() -> None:
         signal.raise_signal(signal.SIGTERM)
     assert ended.value.code == exits.TERMINATED == 143
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_working_directory_that_is_gone_is_one_line(
+    lambent: Lambent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    ran = lambent("up", "--port", "0", "--data-dir", "data")
+    assert (ran.code, one_line(ran.err)) == (2, "lambent: the working directory is gone; go to one that is there\n")

@@ -137,6 +137,8 @@ def _tell(error: Exception) -> int:
             return _line(str(error) + (f" ({reason})" if reason else ""), exits.API_ERROR)
         case OSError() if error.errno in _DISK_FULL:
             return _line(f"cannot write: {error.strerror}", exits.USAGE)
+        case FileNotFoundError() if error.filename is None:  # of os.getcwd
+            return _line("the working directory is gone; go to one that is there", exits.USAGE)
         case _:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{frame.filename}:{frame.lineno}"
