@@ -132,6 +132,16 @@ def test_a_runtime_that_was_mistyped_suggests_the_nearest(
     assert changes(server) == []
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o755])
+def test_a_bootstrap_that_cannot_be_executed_is_warned_of(
+    lambent: Lambent, server: FakeServer, folder: Path, mode: int
+) -> None:
+    (folder / "bootstrap").write_text("#!/bin/sh\n")
+    (folder / "bootstrap").chmod(mode)
+    ran = lambent("deploy", str(folder), "--handler", "x", "--runtime", "provided.al2023")
+    assert (ran.code, "bootstrap is not executable" in ran.err) == (0, mode == 0o644)
+
+
 def test_a_url_is_made_once_and_shown_with_a_curl_line(lambent: Lambent, server: FakeServer, folder: Path) -> None:
     ran = lambent("deploy", str(folder), *FIRST, "--url")
     address = f"abc123.lambda-url.us-east-1.localhost:{server.port}"

@@ -84,6 +84,8 @@ def deploy(
             deployed = deploy_folder(client, folder, name, wanted, reinstall=reinstall)
         address = client.open_url(name) if url else client.url(name)
         _tell(client, deployed, address, as_json)
+    if str(deployed.configuration.get("Runtime")).startswith("provided"):
+        _warn_of_bootstrap(folder / "bootstrap")
     return exits.OK
 
 
@@ -230,6 +232,12 @@ def _tell(client: Client, deployed: Deployed, address: str | None, as_json: bool
     if address:
         print(f"url   {address}")
         print(f"curl  {curl(client.endpoint, address)}")
+
+
+def _warn_of_bootstrap(path: Path) -> None:
+    """Lambda passes over one that cannot be executed, and only an invocation would say that there is none."""
+    if path.is_file() and not path.stat().st_mode & 0o111:
+        show.note(f"{path} is not executable, so Lambda will not start it: chmod +x, and deploy again")
 
 
 def curl(endpoint: str, address: str) -> str:
