@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import datetime
 
 import pytest
 
@@ -32,6 +33,15 @@ def test_lines_with_their_times(lambent: Lambent, server: FakeServer, now_ms: in
     lines = ran.out.splitlines()
     assert [line.split("  ", 1)[1] for line in lines] == ["START RequestId: 1", "one", "\\x1b]0;x\\x07two"]
     assert all(len(line.split("  ", 1)[0]) == len("12:00:00.000") for line in lines)
+
+
+def test_lines_of_another_day_have_their_dates(lambent: Lambent, server: FakeServer, now_ms: int) -> None:
+    server.add_function("hello")
+    for start_ms in (now_ms - 90_000_000, now_ms - 60_000, now_ms + 18_000_000):
+        server.add_log(GROUP, "line\n", start_ms=start_ms)
+    times = [line.split("  ", 1)[0] for line in lambent("logs", "hello", "--since", "2d").out.splitlines()]
+    assert [len(time) for time in times] == [len("2026-11-21 12:00:00.000"), 12, len("2026-11-21 12:00:00.000")]
+    assert times[0][:10] == f"{datetime.fromtimestamp(now_ms / 1000 - 90_000):%Y-%m-%d}"
 
 
 def test_json_lines(lambent: Lambent, server: FakeServer, now_ms: int) -> None:

@@ -22,9 +22,8 @@ from lambent.errors import ApiError
 POLL_S = 0.5
 #: Lines of different environments may arrive out of order by this much (logs are written in batches).
 OVERLAP_MS = 5_000
+A_MINUTE_S, A_DAY_S = 60.0, 86_400.0
 
-_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Query(NamedTuple):
@@ -145,5 +144,11 @@ def _show(event: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps({name: event.get(name) for name in ("timestamp", "logStreamName", "message")}))
         return
-    moment = datetime.fromtimestamp(event["timestamp"] / 1000)
-    print(f"{moment:%H:%M:%S}.{event['timestamp'] % 1000:03d}  {show.plain(event['message'].rstrip())}")
+    print(f"{_at(event['timestamp'], Clock().wall())}  {show.plain(event['message'].rstrip())}")
+
+
+def _at(timestamp_ms: int, now_s: float) -> str:
+    """Local time; with its date where the time alone may be another day's: a day ago, or ahead (`chaos advance`)."""
+    moment = datetime.fromtimestamp(timestamp_ms / 1000)
+    of_late = -A_MINUTE_S < now_s - timestamp_ms / 1000 < A_DAY_S
+    return f"{moment:{'%H:%M:%S' if of_late else '%Y-%m-%d %H:%M:%S'}}.{timestamp_ms % 1000:03d}"
