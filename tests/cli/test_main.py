@@ -8,12 +8,14 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import typer
 
 from lambent import __version__
-from lambent.cli import exits
+from lambent.cli import enter, exits
 from lambent.cli.main import COMMANDS, run
 
 from .conftest import Lambent
@@ -233,3 +235,12 @@ def test_a_working_directory_that_is_gone_is_one_line(
     gone.rmdir()
     ran = lambent("up", "--port", "0", "--data-dir", "data")
     assert (ran.code, one_line(ran.err)) == (2, "lambent: the working directory is gone; go to one that is there\n")
+
+
+def test_an_interrupt_while_the_commands_are_loaded_shows_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loading(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "lambent.cli.main", Loading("lambent.cli.main"))
+    assert enter() == exits.INTERRUPTED

@@ -25,7 +25,6 @@ OVERLAP_MS = 5_000
 A_MINUTE_S, A_DAY_S = 60.0, 86_400.0
 
 
-
 class Query(NamedTuple):
     """Which events."""
 
