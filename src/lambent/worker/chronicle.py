@@ -219,8 +219,9 @@ class Chronicle:
         invocation = report.invocation
         self._record(records.End(invocation.request_id), wall_s)
         shown = "success" if report.status == "error" and not report.error_type else report.status
-        self._record(records.Report(invocation.request_id, shown, report.bill, self._function.memory_mib, figures.used_mb,
-                                    report.error_type, invocation.trace_id, report.overhead_ms), wall_s)
+        self._record(records.Report(invocation.request_id, shown, report.bill, self._function.memory_mib,
+                                    figures.used_mb, report.error_type, invocation.trace_id, report.overhead_ms),
+                     wall_s)  # fmt: skip
         self._ended.append(figures)
 
     def bills(self) -> list[dict[str, Any]]:
