@@ -309,7 +309,8 @@ def handler(event, context):
             "file": logging.__file__, "cached": logging.__cached__,
             "name": logging.__spec__.name, "package": logging.__path__, "frames": frames, "finders": finders,
             "source": inspect.getsource(logging.getLogger).split("\\n")[0], "client": awslambdaric.bootstrap.__file__,
-            "reloaded": __import__("importlib").reload(re).__name__, "alias": collections.abc.__name__}
+            "reloaded": __import__("importlib").reload(re).__name__, "alias": collections.abc.__name__,
+            "stack": [[frame.filename, frame.name] for frame in traceback.extract_stack()[1:-1]]}
 """
 
 
@@ -328,4 +329,7 @@ def test_modules_of_the_start_image_look_like_those_of_files(server: Server, run
         "frames": [f"{library}/json/__init__.py", *[f"{library}/json/decoder.py"] * 2],
         "finders": ["BuiltinImporter", "FrozenImporter", "Image", "PathFinder"],
         "client": "/var/runtime/awslambdaric/bootstrap.py", "reloaded": "re", "alias": "collections.abc",
+        "stack": [["/var/runtime/bootstrap.py", "main"], ["/var/runtime/awslambdaric/__main__.py", "main"],
+                  ["/var/runtime/awslambdaric/bootstrap.py", "run"],
+                  ["/var/runtime/awslambdaric/bootstrap.py", "handle_event_request"]],
     }  # fmt: skip

@@ -243,6 +243,102 @@ def handler(event, context):
         assert await running.exit_code() == 1
 
 
+STACK = [
+    ("bootstrap.py", "<module>", "main()"),
+    ("bootstrap.py", "main", 'awslambdaricmain.main([os.environ["LAMBDA_TASK_ROOT"], os.environ["_HANDLER"]])'),
+    ("awslambdaric/__main__.py", "main", "bootstrap.run(handler, client)"),
+    ("awslambdaric/bootstrap.py", "run", "handle_event_request("),
+    ("awslambdaric/bootstrap.py", "handle_event_request", "response = request_handler(event, lambda_context)"),
+]
+
+
+@pytest.mark.parametrize("imports", ["", "import logging"])
+async def test_under_the_handler_stand_the_frames_of_the_official_client(
+    python: PreparedRuntime, task: Task, imports: str
+) -> None:
+    code = task({"app.py": imports + """
+import sys
+def handler(event, context):
+    below, official = sys._getframe(1), "awslambdaric.bootstrap"
+    names = [below.f_globals["__name__"], sorted(below.f_locals)[:4], official in sys.modules]
+    from awslambdaric import bootstrap
+    import inspect, traceback
+    lines, first = inspect.getsourcelines(below)
+    return ([[frame.filename, frame.name, frame.line] for frame in traceback.extract_stack()[:-1]], names,
+            below.f_globals is vars(bootstrap), lines[0], type(sys.stdout) is bootstrap.Unbuffered,
+            type(below.f_locals["lambda_runtime_client"]) is bootstrap.LambdaRuntimeClient)
+"""})
+    async with guest(python, code) as running:
+        stack, names, *rest = (await running.invoke()).json
+    assert stack == [[f"{python.runtime_dir}/{file}", name, line] for file, name, line in STACK]
+    assert names == ["awslambdaric.bootstrap", ["client_context_json", "cognito_identity_json", "content_type",
+                                                "epoch_deadline_time_in_ms"], bool(imports)]  # fmt: skip
+    assert rest == [True, "def handle_event_request(\n", True, True]
+
+
+async def test_under_the_functions_import_stand_the_frames_of_the_official_client(
+    python: PreparedRuntime, task: Task
+) -> None:
+    code = task({"app.py": """
+import traceback
+stack = [[frame.name, frame.line] for frame in traceback.extract_stack() if "importlib" not in frame.filename]
+def handler(event, context):
+    return stack
+"""})
+    async with guest(python, code) as running:
+        stack = (await running.invoke()).json
+    assert stack[3:5] == [["run", "request_handler = _get_handler(handler)"],
+                          ["_get_handler", 'm = importlib.import_module(modname.replace("/", "."))']]  # fmt: skip
+    assert [name for name, _ in stack] == ["<module>", "main", "main", "run", "_get_handler", "<module>"]
+
+
+@pytest.mark.parametrize("imports", ["logging", "awslambdaric.bootstrap", "awslambdaric.lambda_runtime_client"])
+async def test_logging_is_set_up_where_our_finder_was_taken_out(
+    python: PreparedRuntime, task: Task, imports: str
+) -> None:
+    code = task({"app.py": f"""
+import sys
+sys.meta_path[:] = [finder for finder in sys.meta_path if isinstance(finder, type)]
+import {imports}
+import logging
+def handler(event, context):
+    logging.error("x")
+    return [type(handler).__name__ for handler in logging.getLogger().handlers], 1 / event
+"""})
+    async with guest(python, code) as running:
+        assert (await running.invoke(1)).json == [["LambdaLoggerHandler"], 1]
+        assert (await running.invoke(0)).json["errorType"] == "ZeroDivisionError"
+        assert [line[:8] for line in await running.log()] == ["[ERROR]\t", "[ERROR]\t", "[ERROR] "]
+
+
+@pytest.mark.parametrize("imports", ["threading", "logging"])
+async def test_the_main_thread_is_the_main_one_whoever_imports_threading_first(
+    python: PreparedRuntime, task: Task, imports: str
+) -> None:
+    code = task({"app.py": f"""
+import _thread, os, sys
+def run():
+    import {imports}, threading
+    seen.append(threading.current_thread() is threading.main_thread())
+    ended.release()
+def handler(event, context):
+    import threading
+    main = threading.main_thread()
+    if event:
+        sys.exit(7)
+    return (seen, main is threading.current_thread(), main.is_alive(), main.ident == _thread.get_ident(),
+            main.native_id == os.getpid(), sum(thread is main for thread in threading.enumerate()))
+ended, seen = _thread.allocate_lock(), []
+ended.acquire()
+_thread.start_new_thread(run, ())
+ended.acquire()
+"""})
+    async with guest(python, code) as running:
+        assert (await running.invoke(0)).json == [[False], True, True, True, True, 1]
+        running.api.put(b"1")
+        assert await running.exit_code() == 7
+
+
 async def test_reloading_the_official_client_sets_up_nothing_again(python: PreparedRuntime, task: Task) -> None:
     code = task({"app.py": """
 import importlib, logging

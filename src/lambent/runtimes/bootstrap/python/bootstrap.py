@@ -10,7 +10,8 @@ def main() -> None:
     sys.path.insert(0, runtime)
     import lambent_start  # type: ignore[import-not-found]
 
-    lambent_start.main(runtime, inherited)
+    awslambdaricmain = lambent_start.start(runtime, inherited)
+    awslambdaricmain.main([os.environ["LAMBDA_TASK_ROOT"], os.environ["_HANDLER"]])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """The runtime's loop: an invocation, the handler, its response.
 
-Where nothing unusual happens the loop serves by itself, the *plain path*, with the official client's own context
-object. All else is the official client's own code: errors, logging, values that are not plain JSON, and everything
-once somebody has replaced a part of it. It is loaded when it is first needed, since its imports take longer than the
-interpreter itself: 9 of 18 ms. What functions see is the same either way: its modules cannot be shadowed by those of a
-package, logging is set up before anybody can use it, stack traces begin with the function.
+The loop is the official client's own code: its functions `run`, `handle_event_request` and what they need at every
+invocation come from the start image (`start_image.FUNCTIONS`), so that a function finds under its handler the frames
+that it finds on AWS. They stand in a module that nobody has imported yet. Where the client's other functions belong
+there are stand-ins: the first that is called imports the client, into this very module, and gives way to what it stood
+for. Where nothing unusual happens none is called: an event and a response that are plain JSON, a handler that returns.
+These imports take longer than the interpreter itself: 9 of 18 ms. What functions see is the same either way: the
+client's modules cannot be shadowed by those of a package, and logging is set up before anybody can use it.
 """
 
+import _thread
 import importlib
 import os
 import sys
@@ -17,11 +20,15 @@ from lambent_json import Writer, loads  # type: ignore[import-not-found]
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FunctionType, ModuleType
     from typing import Any
 
     from lambent_client import Invocation, SocketClient  # type: ignore[import-not-found]
+else:  # without an import of `types`
+    FunctionType, ModuleType = type(lambda: None), type(sys)
 
 OFFICIAL = "awslambdaric.bootstrap"
+MAIN = "awslambdaric.__main__"
 JSON = "application/json"
 #: With one of these the official client does more than serve.
 _MORE_TO_DO = {
@@ -31,7 +38,6 @@ _MORE_TO_DO = {
 
 #: What the official client reads when it is imported, which is before the function's code on AWS.
 _READ_AT_IMPORT = ("AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL", "AWS_EXECUTION_ENV")
-_OWN_FILE = "/var/runtime/bootstrap.py"
 _TOO_MANY_FILES = 24
 
 
@@ -59,31 +65,83 @@ class Unbuffered:
         self.stream.flush()
 
 
-class _Known:
-    """In place of a handler, or of `importlib`: what the handler returned or raised, or what its import raised."""
+class Sink:
+    """Stands for the official log sink, into whose class it is put."""
 
-    def __init__(self, value: object = None, error: "BaseException | None" = None) -> None:
-        self._value = value
-        self._error = error
+    def __enter__(self) -> "Sink":
+        return self
 
-    def import_module(self, *_: object) -> object:
-        if self._error is not None:
-            raise self._error
-        return self._value
-
-    # The official client takes what stands before the function from a stack trace: frames of its own file's name.
-    # Where nothing of the function follows, `without_own` takes out this one.
-    import_module.__code__ = import_module.__code__.replace(co_filename=_OWN_FILE)
-    __call__ = import_module
+    def __exit__(self, *error: object) -> None:
+        pass
 
 
-def without_own(extract: "Callable[[Any], list[Any]]") -> "Callable[[Any], list[Any]]":
-    """The official client's `extract_traceback`, but for the frame of `_Known`."""
+class Client:
+    """Stands for the official client's `LambdaRuntimeClient`, into whose class it is put. Its own marshaller."""
 
-    def extract_traceback(tb: "Any") -> "list[Any]":
-        return [frame for frame in extract(tb) if frame[0] != _OWN_FILE]
+    def __init__(self, loop: "Loop", address: str) -> None:
+        self.lambda_runtime_address = address
+        self.use_thread_for_polling_next = False
+        self.wait_next_invocation = loop.wait
+        self.post_invocation_result = loop.connection.post_invocation_result
+        self.marshaller = self
+        self._loop = loop
+        self._writer = Writer()
 
-    return extract_traceback
+    def unmarshal_request(self, body: bytes, content_type: str) -> "Any":
+        if content_type != JSON:
+            return body
+        try:
+            return loads(body)
+        except Exception:  # only the official client can tell
+            return self._officially().unmarshal_request(body, content_type)
+
+    def marshal_response(self, response: "Any") -> "tuple[str | bytes, str]":
+        if type(response) is bytes:
+            return response, "application/unknown"
+        try:
+            return self._writer.dumps(response), JSON
+        except Exception:
+            result: tuple[str | bytes, str] = self._officially().marshal_response(response)
+            return result
+
+    def _officially(self) -> "Any":
+        self._loop.load_official()
+        return self.marshaller
+
+    def become(self, kind: type) -> None:
+        """All that is left is what an official one has."""
+        for name in ("wait_next_invocation", "post_invocation_result", "marshaller", "_loop", "_writer"):
+            delattr(self, name)
+        self.__class__ = kind
+
+
+def quicken(marshaller: type) -> None:
+    """Let the official marshaller of this class take our way with what is plain. Programs replace these methods."""
+    if "quick" in vars(marshaller):
+        return
+    writer = Writer()
+    official: Any = marshaller
+    read, write, encoder = official.unmarshal_request, official.marshal_response, official().jsonEncoder
+    kind, settings = type(encoder), vars(encoder)
+
+    def unmarshal_request(self: object, request: "Any", content_type: str = JSON) -> "Any":
+        if content_type == JSON:
+            try:
+                return loads(request)
+            except Exception:
+                pass
+        return read(self, request, content_type)
+
+    def marshal_response(self: "Any", response: "Any") -> "Any":
+        ours = self.jsonEncoder
+        if type(ours) is kind and vars(ours) == settings:
+            try:
+                return writer.dumps(response), JSON
+            except Exception:
+                pass
+        return write(self, response)
+
+    official.unmarshal_request, official.marshal_response, official.quick = unmarshal_request, marshal_response, True
 
 
 def keep_records_whole(sink: type) -> None:
@@ -99,34 +157,81 @@ def keep_records_whole(sink: type) -> None:
     sink.log = log  # type: ignore[attr-defined]
 
 
-def connect(kind: type, connection: "SocketClient") -> None:
-    """Let the official client of this class talk by `connection`. Programs replace these methods in the class."""
-
-    def method(call: "Callable[..., Any]") -> "Callable[..., Any]":
-        return lambda _client, *arguments, **named: call(*arguments, **named)
-
-    if "connection" not in vars(kind):
-        for name in ("wait_next_invocation", "post_invocation_result", "post_invocation_error"):
-            setattr(kind, name, method(getattr(connection, name)))
-        kind.connection = connection  # type: ignore[attr-defined]
-
-
 class Loop:
     """`image` (`start_image.Image`) tells when a part of the official client, or logging, has been imported by anybody.
     None: nobody tells, and the official client serves from the first."""
 
     def __init__(self, connection: "SocketClient", image: "Any") -> None:
-        self._connection = connection
-        self._image = image
+        self.connection = connection
         self.official: Any = None  #: its module `bootstrap`, once it is loaded
-        self._client: Any = None
-        self._sink: Any = None
-        self._theirs: tuple[Any, ...] = ()  #: what a function may replace, as it was
-        self._running = False
+        self._image = image
+        self._client = Client(self, connection.address)
+        self._sink: Any = None  #: as long as logging is to be set up with it
         self._request: Invocation | None = None
         self._variables: dict[str, str | None] = {}  #: as the function's code found them
+        self._main_thread = _thread.get_ident()
+        self._module = ModuleType(OFFICIAL)
+        self._main = ModuleType(MAIN)
         if image is not None:
             image.on_executed = self._executed
+            image.made.update({OFFICIAL: self._module, MAIN: self._main})
+
+    def module(self) -> "Any":
+        """That with the function `main` that serves; it does not return."""
+        self._main.__dict__.update({
+            "LambdaConfigProvider": _Configuration, "LambdaRuntimeClient": self._make_client, "bootstrap": self._module,
+        })  # fmt: skip
+        if self._image is None:
+            self.load_official()
+            self._main.__dict__["bootstrap"] = self.official
+            self._main.__dict__["main"] = lambda arguments: self.official.run(arguments[1], self._client)
+            return self._main
+        codes = self._image.functions()
+        self._provide(self._main, codes[MAIN])
+        environ = os.environ
+        if self.official is not None or "_LAMBDA_TELEMETRY_LOG_FD" in environ or any(
+            environ.get(variable) == value for variable, value in _MORE_TO_DO.items()
+        ):
+            self.load_official()
+            self._main.__dict__["bootstrap"] = self.official
+        else:
+            self._stand_in(codes[OFFICIAL])
+        self._variables = {variable: environ.get(variable) for variable in _READ_AT_IMPORT}
+        return self._main
+
+    def wait(self) -> "Invocation":
+        self._request = request = self.connection.wait_next_invocation()
+        return request
+
+    def _make_client(self, *_: object) -> "Any":
+        return self._client
+
+    # Stand-ins
+
+    def _stand_in(self, codes: "dict[str, Any]") -> None:
+        self._module.__dict__.update({
+            "__package__": OFFICIAL.rpartition(".")[0], "importlib": importlib, "os": os, "sys": sys,
+            "Unbuffered": Unbuffered, "create_log_sink": Sink, "LambdaContext": LambdaContext,
+            "_setup_logging": self._set_up_later, "_log_preview_runtime_warning": _nothing,
+            "_AWS_LAMBDA_LOG_FORMAT": None, "_AWS_LAMBDA_LOG_LEVEL": None,
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "AWS_LAMBDA_INITIALIZATION_TYPE", "INIT_TYPE_SNAP_START": "snap-start",
+            "FaultException": _stand_in_for_error(self._later),
+        })  # fmt: skip
+        for name in ("build_fault_result", "extract_traceback", "parse_json_header"):
+            setattr(self._module, name, lambda *arguments, name=name: self._later(name)(*arguments))
+        self._provide(self._module, codes)
+
+    def _provide(self, module: "ModuleType", codes: "dict[str, Any]") -> None:
+        module.__dict__["__builtins__"] = __builtins__  # an import puts them there, and 3.9 needs them
+        for name, code in codes.items():
+            setattr(module, name, FunctionType(code, module.__dict__))
+
+    def _later(self, name: str) -> "Any":
+        self.load_official()
+        return getattr(self._module, name)
+
+    def _set_up_later(self, _format: object, _level: object, sink: object) -> None:
+        self._sink = sink
 
     # The official client
 
@@ -165,155 +270,86 @@ class Loop:
 
     def _executed(self, name: str) -> None:
         """Whoever imports logging, or parts of the client, finds what is there on AWS, and may replace it."""
+        if name == "threading":
+            _know_main_thread(self._main_thread)
+            return
         if name == OFFICIAL:
             self._loaded()
         if not self._image.executing:  # else when that part is complete
             self.load_official()
 
     def _loaded(self) -> None:
+        """By whomever, and each time."""
         official: Any = sys.modules[OFFICIAL]
         keep_records_whole(official.StandardLogSink)
-        official.extract_traceback = without_own(official.extract_traceback)
-        self._sink = official.create_log_sink()
-        connect(official.LambdaRuntimeClient, self._connection)
-        self._client = official.LambdaRuntimeClient(self._connection.address)
-        again = self.official is not None
-        if not (again and self._running):
-            self._theirs = self._replaceable(official)
-        self.official = official  # last: other threads look at it
-        if again and self._running:  # reloaded by the function: that sets up nothing
-            self._tell_request()
-        elif self._running:
-            self._set_up()
-
-    def _replaceable(self, official: "Any") -> "tuple[Any, ...]":
-        kind, marshaller = type(self._client), self._client.marshaller
-        return (
-            official.handle_event_request, official.create_lambda_context, official.LambdaContext,
-            kind.post_invocation_result, marshaller, marshaller.unmarshal_request, marshaller.marshal_response,
-            getattr(marshaller, "jsonEncoder", None),
-        )  # fmt: skip
-
-    def _has_replaced(self) -> bool:
-        return self.official is not None and self._replaceable(self.official) != self._theirs
-
-    def _set_up(self) -> None:
-        """What `run` of the official client does before the function is imported."""
-        official = self.official
-        official._setup_logging(official._AWS_LAMBDA_LOG_FORMAT, official._AWS_LAMBDA_LOG_LEVEL, self._sink)
-        official._setup_logging = _nothing
-        self._tell_request()
-
-    def _tell_request(self) -> None:
+        connect(official.LambdaRuntimeClient, self)
+        quicken(type(official.LambdaRuntimeClient.marshaller))
+        if self.official is None:
+            self._client.become(official.LambdaRuntimeClient)
+            for stream in (sys.stdout, sys.stderr):
+                if type(stream) is Unbuffered:
+                    stream.__class__ = official.Unbuffered
+            self.official = official  # before logging is set up: other threads look at it
+        if self._sink is not None:
+            sink, self._sink = self._sink, None
+            sink.__class__ = official.StandardLogSink
+            official._setup_logging(official._AWS_LAMBDA_LOG_FORMAT, official._AWS_LAMBDA_LOG_LEVEL, sink)
         if self._request is not None:
-            self.official._GLOBAL_AWS_REQUEST_ID = self._request.invoke_id
-            self.official._GLOBAL_TENANT_ID = self._request.tenant_id
-
-    def _run_officially(self, name: str, error: "Exception | None" = None) -> None:
-        """`error` is what the import of the function's module raised; it is not imported again."""
-        self.load_official()
-        if error is not None:
-            self.official.importlib = _Known(error=error)
-        for stream in ("stdout", "stderr"):
-            if type(getattr(sys, stream)) is Unbuffered:  # it puts in its own
-                setattr(sys, stream, getattr(sys, stream).stream)
-        self.official.run(name, self._client)
-
-    # The plain path
-
-    def run(self, name: str) -> None:
-        """`name` is the handler's, as configured. Does not return."""
-        environ = os.environ
-        if self._image is None or "_LAMBDA_TELEMETRY_LOG_FD" in environ or any(
-            environ.get(variable) == value for variable, value in _MORE_TO_DO.items()
-        ):
-            self._run_officially(name)
-        sys.stdout, sys.stderr = Unbuffered(sys.stdout), Unbuffered(sys.stderr)
-        self._variables = {variable: environ.get(variable) for variable in _READ_AT_IMPORT}
-        self._running = True
-        if self.official is not None:
-            self._set_up()
-        writer = Writer()
-        handler = self._find(name)
-        while True:
-            client = self._connection if self.official is None else self._client
-            self._request = request = client.wait_next_invocation()
-            if request.x_amzn_trace_id is not None:
-                environ["_X_AMZN_TRACE_ID"] = request.x_amzn_trace_id
-            else:
-                environ.pop("_X_AMZN_TRACE_ID", None)
-            self._serve(handler, request, writer)
-
-    def _find(self, name: str) -> "Any":
-        module_name, _, attribute = name.rpartition(".")
-        if not module_name or module_name.split(".")[0] in sys.builtin_module_names:
-            self._run_officially(name)
-        failed: Exception | None = None
-        try:
-            module = importlib.import_module(module_name.replace("/", "."))
-        except Exception as error:
-            failed = _without_first_frame(error)
-        else:
-            try:
-                return getattr(module, attribute)
-            except Exception:  # the official client will meet it again
-                failed = None
-        self._run_officially(name, failed)
-        return None
-
-    def _serve(self, handler: "Any", request: "Invocation", writer: Writer) -> None:
-        if self.official is not None:
-            self._tell_request()
-            if self._has_replaced():
-                return self._serve_officially(handler, request)
-        if request.client_context or request.cognito_identity:
-            return self._serve_officially(handler, request)
-        try:
-            event = loads(request.event_body) if request.content_type == JSON else request.event_body
-            context = LambdaContext(request.invoke_id, None, None, request.deadline_time_in_ms,
-                                    request.invoked_function_arn, request.tenant_id)  # fmt: skip
-        except Exception:
-            return self._serve_officially(handler, request)
-        try:
-            response = handler(event, context)
-        except Exception as error:
-            known = _Known(error=_without_first_frame(error))
-        else:
-            if not self._has_replaced():
-                text, content_type = _text(response, writer)
-                if text is not None:
-                    self._connection.post_invocation_result(request.invoke_id, text, content_type)
-                    return None
-            known = _Known(response)
-        return self._serve_officially(known, request)
-
-    def _serve_officially(self, handler: "Any", request: "Invocation") -> None:
-        self.load_official()
-        known = type(handler) is _Known  # then it began before the function replaced anything
-        handle = self._theirs[0] if known else self.official.handle_event_request
-        # Nobody sees an event a second time, but a marshaller that the handler has put in gets one that it can read.
-        body = b"null" if known and not self._has_replaced() else request.event_body
-        handle(
-            self._client, handler, request.invoke_id, body, request.content_type, request.client_context,
-            request.cognito_identity, request.invoked_function_arn, request.deadline_time_in_ms, request.tenant_id,
-            self._sink, request.invocation_id)  # fmt: skip
+            official._GLOBAL_AWS_REQUEST_ID = self._request.invoke_id
+            official._GLOBAL_TENANT_ID = self._request.tenant_id
 
 
-def _text(response: "Any", writer: Writer) -> "tuple[str | bytes | None, str]":
-    """With its type; None where only the official client can tell."""
-    if type(response) is bytes:
-        return response, "application/unknown"
-    try:
-        return writer.dumps(response), JSON
-    except Exception:
-        return None, ""
+def connect(kind: type, loop: Loop) -> None:
+    """Let the official client of this class talk by the loop's connection. Programs replace these methods."""
+
+    def method(call: "Callable[..., Any]") -> "Callable[..., Any]":
+        return lambda _client, *arguments, **named: call(*arguments, **named)
+
+    if "connection" not in vars(kind):
+        kind.wait_next_invocation = method(loop.wait)  # type: ignore[attr-defined]
+        for name in ("post_invocation_result", "post_invocation_error"):
+            setattr(kind, name, method(getattr(loop.connection, name)))
+        kind.connection = loop.connection  # type: ignore[attr-defined]
 
 
-def _without_first_frame(error: Exception) -> Exception:
-    """That of the one who caught it and calls this. Classes of errors may have a `with_traceback` of their own."""
-    traceback = sys.exc_info()[2]
-    BaseException.with_traceback(error, None if traceback is None else traceback.tb_next)
-    return error
+class _Configuration:
+    """What the official `main` asks of its arguments."""
+
+    is_multi_concurrent = use_thread_polling = False
+    api_address = ""
+
+    def __init__(self, arguments: "list[str]") -> None:
+        self.handler = arguments[1]
+
+
+def _stand_in_for_error(later: "Callable[[str], Any]") -> type:
+    """For the official client's error: nothing is one until it has been loaded."""
+
+    class Kind(type):
+        def __getattr__(cls, name: str) -> "Any":
+            return getattr(later("FaultException"), name)
+
+        def __call__(cls, *arguments: "Any") -> "Any":
+            return later("FaultException")(*arguments)
+
+    return Kind("FaultException", (BaseException,), {})
+
+
+def _know_main_thread(ident: int) -> None:
+    """Up to 3.12 `threading` takes the thread that imports it for the main one: on AWS it is, here another may be."""
+    threading: Any = sys.modules["threading"]
+    main = threading._main_thread
+    if main._ident == ident:
+        return
+    alive = _thread.allocate_lock()  # in place of one that the importing thread's end releases
+    alive.acquire()
+    with threading._active_limbo_lock:
+        del threading._active[main._ident]
+        threading._active[ident] = main
+    main._ident, main._native_id = ident, os.getpid()
+    threading._shutdown_locks.discard(main._tstate_lock)
+    threading._shutdown_locks.add(alive)
+    main._tstate_lock = alive
 
 
 def _import_in_order() -> None:

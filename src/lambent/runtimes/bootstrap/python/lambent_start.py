@@ -71,8 +71,11 @@ def wait_for_orders() -> None:
     os.chdir(os.environ["LAMBDA_TASK_ROOT"])
 
 
-def main(runtime: str, inherited: "list[str]") -> None:
-    """Serve invocations until the process is ended. `inherited` is the interpreter's own search path."""
+def start(runtime: str, inherited: "list[str]") -> "Any":
+    """A module whose `main` serves invocations until the process is ended: what `awslambdaric.__main__` is on AWS.
+
+    `inherited` is the interpreter's own search path. Nothing of this stands under the handler in a stack trace.
+    """
     environ = os.environ
     found = search_path(environ["LAMBDA_TASK_ROOT"], "/opt", runtime, inherited)
     # The client first, by a path without the function's code: what a package brings along (a simplejson of its own,
@@ -114,6 +117,7 @@ def main(runtime: str, inherited: "list[str]") -> None:
             site.addsitedir(folder)
     for name in ("start_image", "code_image"):  # a package may have modules of these names
         del sys.modules[name]
+    module = loop.module()
     if image is not None:
         image.close()
-    loop.run(environ["_HANDLER"])
+    return module

@@ -32,7 +32,16 @@ LATER = {
     "awslambdaric": ("bootstrap", "lambda_runtime_client", "lambda_runtime_exception", "lambda_runtime_log_utils",
                      "lambda_runtime_marshaller"),
 }  # fmt: skip
-_PATTERNS = ""  #: their name among the modules
+TOLD = ("logging", "threading")
+#: Functions of the official client that serve alone (`lambent_loop`), by the module that they are from.
+FUNCTIONS = {
+    "awslambdaric.__main__": ("main",),
+    "awslambdaric.bootstrap": ("run", "_get_handler", "update_xray_env_variable", "create_lambda_context",
+                               "handle_event_request"),
+}  # fmt: skip
+#: Names among the modules.
+_PATTERNS = ""
+_FUNCTIONS = "/functions"
 
 
 class Loader(machinery.SourceFileLoader):
@@ -42,6 +51,9 @@ class Loader(machinery.SourceFileLoader):
         super().__init__(name, path)
         self._image = image
         self._code = code
+
+    def create_module(self, spec: "Any") -> "ModuleType | None":
+        return self._image.made.pop(spec.name, None)
 
     def get_code(self, fullname: str) -> "CodeType | None":
         code, self._code = self._code, b""
@@ -54,6 +66,24 @@ class Loader(machinery.SourceFileLoader):
 # Programs may print the loader, or look at its name.
 Loader.__name__ = Loader.__qualname__ = machinery.SourceFileLoader.__name__
 Loader.__module__ = machinery.SourceFileLoader.__module__
+
+
+def hook(folder: str, image: "Image") -> None:
+    """Have the interpreter's own finder of this folder take our loader for what is in the image.
+
+    Programs take finders that they do not know out of `sys.meta_path`, and must be told of imports all the same.
+    """
+    finder = sys.path_importer_cache.get(folder)
+    if type(finder) is not machinery.FileFinder:
+        finder = sys.path_importer_cache[folder] = machinery.FileFinder(
+            folder, *machinery._get_supported_file_loaders())  # type: ignore[attr-defined]
+    own = machinery.SourceFileLoader
+
+    def load(name: str, path: str) -> machinery.SourceFileLoader:
+        return Loader(name, path, image) if name in image else own(name, path)
+
+    kinds = finder._loaders  # type: ignore[attr-defined]
+    finder._loaders = [(suffix, load if kind is own else kind) for suffix, kind in kinds]  # type: ignore[attr-defined]
 
 
 class Later:
@@ -105,14 +135,30 @@ class Image:
         self._modules = marshal.loads(os.read(self._file, length))
         self._begin = 8 + length
         self._patterns: dict[Any, Any] = {}
+        self.made: dict[str, ModuleType] = {}  #: before their import, which fills them
         self.executing = 0  #: modules of the official client
-        self.on_executed: Callable[[str], None] | None = None  #: told their names, and that of logging
+        self.on_executed: Callable[[str], None] | None = None  #: told their names, and those in TOLD
 
     def close(self) -> None:
         """Functions see no descriptor that is not theirs; it is opened again for what is imported later."""
         os.close(self._file)
         self._file = -1
         self._modules.pop("code_image", None)
+
+    def functions(self) -> "dict[str, dict[str, CodeType]]":
+        """The code of FUNCTIONS."""
+        found: dict[str, dict[str, CodeType]] = marshal.loads(self._read(*self._modules[_FUNCTIONS][2:]))
+        if not self._exact:
+            import _imp
+
+            folder = os.path.dirname(self._place)
+            for codes in found.values():
+                for code in codes.values():
+                    _imp._fix_co_filename(code, folder + code.co_filename[len(RUNTIME) :])  # type: ignore[attr-defined]
+        return found
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._modules
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> object:
         found = self._modules.get(name)
@@ -162,7 +208,7 @@ class Image:
             self._patterns = marshal.loads(self._read(*self._modules[_PATTERNS][2:]))
             self._compile = module.compile
             module.compile = self.compile  # type: ignore[attr-defined]
-        if self.on_executed is not None and (clients or name == "logging"):
+        if self.on_executed is not None and (clients or name in TOLD):
             self.on_executed(name)
 
     def compile(self, pattern: "Any", flags: int = 0) -> "Any":
@@ -179,6 +225,8 @@ def install(runtime: str, path: "list[str]") -> "Image | None":
         return None
     # What the interpreter itself brings along comes first, as ever.
     sys.meta_path.insert(max(0, len(sys.meta_path) - 1), image)  # type: ignore[arg-type]
+    for folder in (os.path.dirname(os.__file__), f"{runtime}/{CLIENT[:-1]}"):
+        hook(folder, image)
     return image
 
 
@@ -251,14 +299,33 @@ def write(folder: str) -> None:
     for name, (file, package, code) in modules.items():
         rows[name] = (file, package, len(code), offset)
         offset += len(code)
-    known = marshal.dumps(patterns)
-    rows[_PATTERNS] = ("", "", len(known), offset)
+    more = {_PATTERNS: marshal.dumps(patterns), _FUNCTIONS: marshal.dumps(code_of_functions(folder))}
+    for name, data in more.items():
+        rows[name] = ("", "", len(data), offset)
+        offset += len(data)
     index = marshal.dumps(rows)
     with open(f"{folder}/{NAME}", "wb") as image:
         image.write(len(index).to_bytes(8, "little") + index)
         for _, _, code in modules.values():
             image.write(code)
-        image.write(known)
+        for data in more.values():
+            image.write(data)
+
+
+def code_of_functions(folder: str) -> "dict[str, dict[str, CodeType]]":
+    """Of FUNCTIONS, as the guest sees it."""
+    import _imp
+    import importlib.util
+
+    found = {}
+    for name, functions in FUNCTIONS.items():
+        loader: Any = importlib.util.find_spec(name).loader  # type: ignore[union-attr]
+        code = loader.get_code(name)
+        guest = RUNTIME + os.path.realpath(loader.path)[len(os.path.realpath(folder)) :]
+        _imp._fix_co_filename(code, guest)  # type: ignore[attr-defined]
+        codes = {part.co_name: part for part in code.co_consts if type(part) is type(code)}
+        found[name] = {function: codes[function] for function in functions}
+    return found
 
 
 def import_what_a_start_imports() -> None:
