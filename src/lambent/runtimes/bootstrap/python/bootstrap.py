@@ -10,7 +10,7 @@ def main() -> None:
     sys.path.insert(0, runtime)
     import lambent_start  # type: ignore[import-not-found]
 
-    awslambdaricmain = lambent_start.start(runtime, inherited)
+    awslambdaricmain = lambent_start.start(runtime, inherited, sys.modules[__name__])
     awslambdaricmain.main([os.environ["LAMBDA_TASK_ROOT"], os.environ["_HANDLER"]])
 
 

@@ -74,7 +74,7 @@ class SocketClient:
         self._lane = "lambent-lane" in headers
         return Invocation(
             get("lambda-runtime-aws-request-id"), body, get("content-type"), int(headers["lambda-runtime-deadline-ms"]),
-            get("lambda-runtime-invoked-function-arn"), get("lambda-runtime-trace-id"),
+            get("lambda-runtime-invoked-function-arn"), get("lambda-runtime-trace-id") or None,
             get("lambda-runtime-client-context"), get("lambda-runtime-cognito-identity"),
             get("lambda-runtime-aws-tenant-id"),
         )  # fmt: skip

@@ -10,6 +10,7 @@ client's modules cannot be shadowed by those of a package, and logging is set up
 """
 
 import _thread
+import builtins
 import importlib
 import os
 import sys
@@ -39,40 +40,7 @@ _MORE_TO_DO = {
 #: What the official client reads when it is imported, which is before the function's code on AWS.
 _READ_AT_IMPORT = ("AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL", "AWS_EXECUTION_ENV")
 _TOO_MANY_FILES = 24
-
-
-class Unbuffered:
-    """As the official client puts in place of the standard streams."""
-
-    def __init__(self, stream: "Any") -> None:
-        self.stream = stream
-
-    def __enter__(self) -> "Unbuffered":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def __getattr__(self, name: str) -> "Any":
-        return getattr(self.stream, name)
-
-    def write(self, text: str) -> None:
-        self.stream.write(text)
-        self.stream.flush()
-
-    def writelines(self, texts: "list[str]") -> None:
-        self.stream.writelines(texts)
-        self.stream.flush()
-
-
-class Sink:
-    """Stands for the official log sink, into whose class it is put."""
-
-    def __enter__(self) -> "Sink":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
+_OF_FUNCTION = 2  #: among the flags of code; the body of a class lacks it
 
 
 class Client:
@@ -166,6 +134,7 @@ class Loop:
         self.official: Any = None  #: its module `bootstrap`, once it is loaded
         self._image = image
         self._client = Client(self, connection.address)
+        self._unbuffered: Any = None  #: the class of the standard streams, until the client's own is there
         self._sink: Any = None  #: as long as logging is to be set up with it
         self._request: Invocation | None = None
         self._variables: dict[str, str | None] = {}  #: as the function's code found them
@@ -187,7 +156,7 @@ class Loop:
             self._main.__dict__["main"] = lambda arguments: self.official.run(arguments[1], self._client)
             return self._main
         codes = self._image.functions()
-        self._provide(self._main, codes[MAIN])
+        _provide(self._main, codes[MAIN])
         environ = os.environ
         if self.official is not None or "_LAMBDA_TELEMETRY_LOG_FD" in environ or any(
             environ.get(variable) == value for variable, value in _MORE_TO_DO.items()
@@ -211,7 +180,7 @@ class Loop:
     def _stand_in(self, codes: "dict[str, Any]") -> None:
         self._module.__dict__.update({
             "__package__": OFFICIAL.rpartition(".")[0], "importlib": importlib, "os": os, "sys": sys,
-            "Unbuffered": Unbuffered, "create_log_sink": Sink, "LambdaContext": LambdaContext,
+            "LambdaContext": LambdaContext, "create_log_sink": lambda: self._module.StandardLogSink(),
             "_setup_logging": self._set_up_later, "_log_preview_runtime_warning": _nothing,
             "_AWS_LAMBDA_LOG_FORMAT": None, "_AWS_LAMBDA_LOG_LEVEL": None,
             "AWS_LAMBDA_INITIALIZATION_TYPE": "AWS_LAMBDA_INITIALIZATION_TYPE", "INIT_TYPE_SNAP_START": "snap-start",
@@ -219,12 +188,8 @@ class Loop:
         })  # fmt: skip
         for name in ("build_fault_result", "extract_traceback", "parse_json_header"):
             setattr(self._module, name, lambda *arguments, name=name: self._later(name)(*arguments))
-        self._provide(self._module, codes)
-
-    def _provide(self, module: "ModuleType", codes: "dict[str, Any]") -> None:
-        module.__dict__["__builtins__"] = __builtins__  # an import puts them there, and 3.9 needs them
-        for name, code in codes.items():
-            setattr(module, name, FunctionType(code, module.__dict__))
+        _provide(self._module, codes)
+        self._unbuffered = self._module.Unbuffered
 
     def _later(self, name: str) -> "Any":
         self.load_official()
@@ -287,7 +252,7 @@ class Loop:
         if self.official is None:
             self._client.become(official.LambdaRuntimeClient)
             for stream in (sys.stdout, sys.stderr):
-                if type(stream) is Unbuffered:
+                if type(stream) is self._unbuffered:
                     stream.__class__ = official.Unbuffered
             self.official = official  # before logging is set up: other threads look at it
         if self._sink is not None:
@@ -310,6 +275,14 @@ def connect(kind: type, loop: Loop) -> None:
         for name in ("post_invocation_result", "post_invocation_error"):
             setattr(kind, name, method(getattr(loop.connection, name)))
         kind.connection = loop.connection  # type: ignore[attr-defined]
+
+
+def _provide(module: "ModuleType", codes: "dict[str, Any]") -> None:
+    names = module.__dict__
+    names["__builtins__"] = __builtins__  # an import puts them there, and 3.9 needs them
+    for name, code in codes.items():
+        thing: Any = FunctionType(code, names)
+        names[name] = thing if code.co_flags & _OF_FUNCTION else builtins.__build_class__(thing, name)
 
 
 class _Configuration:

@@ -71,10 +71,11 @@ def wait_for_orders() -> None:
     os.chdir(os.environ["LAMBDA_TASK_ROOT"])
 
 
-def start(runtime: str, inherited: "list[str]") -> "Any":
+def start(runtime: str, inherited: "list[str]", bootstrap: "Any") -> "Any":
     """A module whose `main` serves invocations until the process is ended: what `awslambdaric.__main__` is on AWS.
 
-    `inherited` is the interpreter's own search path. Nothing of this stands under the handler in a stack trace.
+    `inherited` is the interpreter's own search path, `bootstrap` the first program, which a wrapper may have imported.
+    Nothing of this stands under the handler in a stack trace.
     """
     environ = os.environ
     found = search_path(environ["LAMBDA_TASK_ROOT"], "/opt", runtime, inherited)
@@ -97,7 +98,8 @@ def start(runtime: str, inherited: "list[str]") -> "Any":
         site.sethelper()
     loop = lambent_loop.Loop(lambent_client.SocketClient(environ["AWS_LAMBDA_RUNTIME_API"]), image)
     # As AWS's own first program has it: Sentry's SDK, for one, looks there for what it replaces.
-    start_image.provide(sys.modules["__main__"], {"awslambdaricmain": "awslambdaric.__main__"})
+    imported = ("json", "logging", "site", "time", "traceback", "warnings")
+    start_image.provide(bootstrap, {"awslambdaricmain": "awslambdaric.__main__", **{name: name for name in imported}})
     if "LAMBENT_PARKED" in environ:
         warm_up(loop)
         gc.freeze()  # none of this will be garbage, nor need it be looked at

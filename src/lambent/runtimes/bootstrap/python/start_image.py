@@ -33,11 +33,11 @@ LATER = {
                      "lambda_runtime_marshaller"),
 }  # fmt: skip
 TOLD = ("logging", "threading")
-#: Functions of the official client that serve alone (`lambent_loop`), by the module that they are from.
+#: Functions and classes of the official client that serve alone (`lambent_loop`), by the module that they are from.
 FUNCTIONS = {
     "awslambdaric.__main__": ("main",),
     "awslambdaric.bootstrap": ("run", "_get_handler", "update_xray_env_variable", "create_lambda_context",
-                               "handle_event_request"),
+                               "handle_event_request", "Unbuffered", "StandardLogSink"),
 }  # fmt: skip
 #: Names among the modules.
 _PATTERNS = ""
