@@ -45,11 +45,11 @@ async def flushed(store: LogStore) -> None:
         await asyncio.sleep(0.01)
 
 
-def contents(segment: segments.Segment) -> bytes:
+def contents(segment: segments.Part) -> bytes:
     return Path(segment.path).read_bytes()
 
 
-def overwrite(segment: segments.Segment, data: bytes) -> None:
+def overwrite(segment: segments.Part, data: bytes) -> None:
     Path(segment.path).write_bytes(data)
 
 
@@ -263,7 +263,7 @@ async def test_unknown_names_and_tokens_are_refused(store: LogStore) -> None:
 
 async def test_disk_that_refuses_costs_events_and_nothing_else(store: LogStore) -> None:
     store.append(GROUP, STREAM, T, "kept\n")
-    (segment,) = store.streams(GROUP)[0].segments
+    (segment,) = store._streams[GROUP, STREAM].segments
     while not segment.written:
         await asyncio.sleep(0.01)
     path = segment.path

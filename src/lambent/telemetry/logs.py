@@ -24,9 +24,9 @@ from urllib.parse import unquote
 
 from lambent.clock import Clock
 from lambent.telemetry import queries, retention, segments
-from lambent.telemetry.groups import Group, Stream
+from lambent.telemetry.groups import Group, RestingStream, Stream
 from lambent.telemetry.queries import FOREVER_MS, PAGE_EVENTS, Found, Page
-from lambent.telemetry.segments import Position, Segment, Write
+from lambent.telemetry.segments import Part, Position, Segment, Write
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,8 @@ SEGMENT_BYTES = 1024 * 1024
 UNWRITTEN_BYTES = 64 * 1024 * 1024
 #: An event this little older than its predecessor gets the predecessor's time, so that the segment stays ordered.
 REORDER_MS = 2000
+#: As many streams are held ready to be written; of more, those rest that were not written for longest.
+AWAKE_STREAMS = 512
 #: Begins no group's folder, since quote() leaves no plus sign.
 _DELETED = "+deleted-"
 
@@ -62,7 +64,8 @@ class LogStore:
         self.trouble = ""  #: why the last write failed; empty when it did not
         self._clock = clock
         self._groups: dict[str, Group] = {}
-        self._streams: dict[tuple[str, str], Stream] = {}
+        self._streams: dict[tuple[str, str], Stream] = {}  #: those that do not rest
+        self._rest_beyond = AWAKE_STREAMS
         self._unwritten = 0
         self._queue: list[Segment] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -105,9 +108,7 @@ class LogStore:
         """Add one event that happens now; group and stream are made as needed. Never waits or fails for the disk."""
         found = self._streams.get((group, stream))
         if found is None:
-            # The events of a start-up may be a little older than this call.
-            created_ms = min(timestamp_ms, int(self._clock.wall() * 1000))
-            found = self._make_stream(self._groups.get(group) or self._lazy_group(group), stream, created_ms)
+            found = self._wake_or_make(self._groups.get(group) or self._lazy_group(group), stream, timestamp_ms)
         segment = found.active
         if segment is not None and segment.last_ms - REORDER_MS <= timestamp_ms < segment.last_ms:
             timestamp_ms = segment.last_ms
@@ -117,7 +118,7 @@ class LogStore:
 
     def put(self, group: str, stream: str, events: list[tuple[int, str]]) -> None:
         """Add events (timestamp ms, message), each with exactly its time, to a stream that exists."""
-        found = self._stream(group, stream)
+        found = self._awake(group, stream)
         now_ms = int(self._clock.wall() * 1000)
         for timestamp_ms, message in events:
             self._add(found, timestamp_ms, now_ms, message)
@@ -141,7 +142,7 @@ class LogStore:
     def create_stream(self, group: str, name: str) -> bool:
         """False when it exists. Raises NoSuchGroup."""
         found = self._group(group)
-        if name in found.streams:
+        if found.has(name):
             return False
         self._make_stream(found, name, int(self._clock.wall() * 1000))
         return True
@@ -162,8 +163,8 @@ class LogStore:
 
     def delete_stream(self, group: str, name: str) -> None:
         """Forget a stream with all its events. Raises NoSuchGroup and NoSuchStream."""
-        stream = self._stream(group, name)
-        del self._groups[group].streams[name]
+        stream = self._awake(group, name)
+        self._groups[group].forget(name)
         self._streams.pop((group, name), None)
         self._remove(stream.segments)
 
@@ -187,6 +188,8 @@ class LogStore:
         """Remove the segments of which every event is too old; streams stay, as on AWS."""
         oldest_ms = self._oldest_ms(group.name)
         for stream in group.streams.values():
+            if len(stream.segments) == 1:
+                continue
             expired = [part for part in stream.segments
                        if part.size and part.last_ms < oldest_ms and part is not stream.segments[-1]]
             stream.segments = [part for part in stream.segments if part not in expired]
@@ -241,10 +244,31 @@ class LogStore:
             folder = f"{self.root}/{segments.file_name(name)}@{created_ms}"
         return Group(name, folder, created_ms, loaded=True)
 
+    def _wake_or_make(self, group: Group, name: str, timestamp_ms: int) -> Stream:
+        stream = group.wake(name)
+        if stream is None:
+            # The events of a start-up may be a little older than this call.
+            return self._make_stream(group, name, min(timestamp_ms, int(self._clock.wall() * 1000)))
+        self._keep_awake(group, stream)
+        return stream
+
+    def _keep_awake(self, group: Group, stream: Stream) -> None:
+        if len(self._streams) >= self._rest_beyond:
+            self._rest()
+        group.streams[stream.name] = self._streams[group.name, stream.name] = stream
+
+    def _rest(self) -> None:
+        """Put half of the streams to rest; some cannot, since they wait for the writer or are large."""
+        by_age = sorted(self._streams.items(), key=lambda item: item[1].segments[-1].last_ms)
+        for name, older in itertools.groupby(sorted(by_age[: len(by_age) // 2], key=_group_of), _group_of):
+            for stream in self._groups[name].rest([stream for _, stream in older]):
+                del self._streams[name, stream.name]
+        self._rest_beyond = max(AWAKE_STREAMS, len(self._streams) * 2)
+
     def _make_stream(self, group: Group, name: str, created_ms: int) -> Stream:
         stream = Stream(name, created_ms)
-        group.streams[name] = self._streams[group.name, name] = stream
         self._open_segment(stream, group.folder, 0, created_ms)
+        self._keep_awake(group, stream)
         return stream
 
     # the writer
@@ -309,15 +333,15 @@ class LogStore:
         """All groups by name."""
         return sorted(self._groups.values(), key=lambda group: group.name)
 
-    def streams(self, group: str) -> list[Stream]:
+    def streams(self, group: str, prefix: str = "") -> list[Stream | RestingStream]:
         """The streams of a group, in no order. Raises NoSuchGroup."""
-        return list(self._group(group).streams.values())
+        return self._group(group).all(prefix)
 
     def stored_bytes(self, group: str) -> int:
         """What the group's events take on disk. Raises NoSuchGroup."""
-        streams = self.streams(group)
-        self._expire(self._groups[group])
-        return sum(stream.stored_bytes for stream in streams)
+        found = self._group(group)
+        self._expire(found)
+        return found.stored_bytes()
 
     def get_events(self, group: str, stream: str, *, start_ms: int = 0, end_ms: int = FOREVER_MS,
                    position: Position | None = None, backward: bool = True,
@@ -341,9 +365,9 @@ class LogStore:
         """
         if streams:
             chosen = [self._stream(group, name) for name in dict.fromkeys(streams)]
+            parts: list[Part] = [segment for stream in chosen for segment in stream.segments if segment.size]
         else:
-            chosen = [stream for stream in self.streams(group) if stream.name.startswith(prefix)]
-        parts = [segment for stream in chosen for segment in stream.segments if segment.size]
+            parts = self._group(group).parts(prefix, start_ms, end_ms)
         start_ms = max(start_ms, self._oldest_ms(group))
         return queries.search(parts, start_ms, end_ms, match, limit, token)
 
@@ -355,29 +379,33 @@ class LogStore:
             self._load(group)
         return group
 
-    def _stream(self, group: str, name: str) -> Stream:
-        stream = self._streams.get((group, name)) or self._group(group).streams.get(name)
+    def _stream(self, group: str, name: str) -> Stream | RestingStream:
+        """To be looked at."""
+        stream = self._group(group).look_up(name)
         if stream is None:
             raise NoSuchStream(name)
         return stream
 
+    def _awake(self, group: str, name: str) -> Stream:
+        """To be changed."""
+        found = self._group(group)
+        stream = self._streams.get((group, name)) or found.wake(name)
+        if stream is None:
+            raise NoSuchStream(name)
+        self._keep_awake(found, stream)
+        return stream
+
     def _load(self, group: Group) -> None:
         """Learn the streams that earlier servers left in the group's folder."""
-        group.loaded = True
-        known = {segment.path for stream in group.streams.values() for segment in stream.segments}
         try:
-            found = sorted(segments.found_segments(group.folder), key=lambda segment: segment.number)
+            group.load()
         except OSError as error:
             log.warning("log group %s cannot be read: %s", group.name, error)
-            return
-        for segment in found:
-            if segment.path in known:
-                continue
-            stream = group.streams.get(segment.stream)
-            if stream is None:
-                stream = group.streams[segment.stream] = Stream(segment.stream, segment.first_ms)
-                self._streams[group.name, segment.stream] = stream
-            stream.segments.append(segment)
+        self._streams.update(((group.name, name), stream) for name, stream in group.streams.items())
+
+
+def _group_of(item: tuple[tuple[str, str], Stream]) -> str:
+    return item[0][0]
 
 
 def _make_folder(group: Group) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 import heapq
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from lambent.telemetry import segments
-from lambent.telemetry.segments import Event, Meter, Position, Segment
+from lambent.telemetry.segments import Event, Meter, Part, Position
 
 PAGE_BYTES = 1024 * 1024  # GetLogEvents, FilterLogEvents: "up to 1 MB (10,000 log events)"
 PAGE_EVENTS = 10_000
@@ -48,15 +48,15 @@ class Found:
     token: str | None
 
 
-def page_forward(parts: list[Segment], start_ms: int, end_ms: int, position: Position | None, limit: int) -> Page:
+def page_forward(parts: Sequence[Part], start_ms: int, end_ms: int, position: Position | None, limit: int) -> Page:
     """The first events with start_ms <= timestamp < end_ms, from the head or from `position` on."""
     after = position or Position()
     start_ms = max(start_ms, after.timestamp_ms)
-    runs = [(part.first_ms, segments.forward(part, start_ms, end_ms)) for part in parts]
-    return _page(_take((event for event in segments.merged(runs) if event[:4] >= after), limit), position)
+    events = segments.merged(parts, lambda part: segments.forward(part, start_ms, end_ms))
+    return _page(_take((event for event in events if event[:4] >= after), limit), position)
 
 
-def page_backward(parts: list[Segment], start_ms: int, end_ms: int, position: Position | None, limit: int) -> Page:
+def page_backward(parts: Sequence[Part], start_ms: int, end_ms: int, position: Position | None, limit: int) -> Page:
     """The latest events with start_ms <= timestamp < end_ms, before the end or before `position`."""
     before = position or Position(FOREVER_MS)
     end_ms = min(end_ms, before.timestamp_ms + 1)
@@ -65,7 +65,7 @@ def page_backward(parts: list[Segment], start_ms: int, end_ms: int, position: Po
     return _page(_take(latest, limit)[::-1], position)
 
 
-def search(parts: list[Segment], start_ms: int, end_ms: int, match: Callable[[str], bool] | None, limit: int,
+def search(parts: Sequence[Part], start_ms: int, end_ms: int, match: Callable[[str], bool] | None, limit: int,
            token: str | None) -> Found:  # fmt: skip
     """Events with start_ms <= timestamp < end_ms that `match`, by time. Raises BadToken."""
     after = position_of(token) if token else Position()
@@ -73,11 +73,10 @@ def search(parts: list[Segment], start_ms: int, end_ms: int, match: Callable[[st
     parts = [part for part in parts if part.last_ms >= start_ms and part.first_ms < end_ms]
     chunk = max(4096, min(segments.CHUNK_BYTES, MERGE_BYTES // (len(parts) or 1)))
     meter = Meter()
-    runs = [(part.first_ms, segments.forward(part, start_ms, end_ms, chunk, meter)) for part in parts]
     events: list[Event] = []
     kept = 0
     looked = False
-    for event in segments.merged(runs):
+    for event in segments.merged(parts, lambda part: segments.forward(part, start_ms, end_ms, chunk, meter)):
         if event[:4] < after:
             continue
         if looked and (meter.spent > SCAN_BYTES or len(events) >= limit or kept > PAGE_BYTES):

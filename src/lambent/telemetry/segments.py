@@ -16,9 +16,11 @@ import contextlib
 import hashlib
 import heapq
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from operator import attrgetter
+from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -28,6 +30,7 @@ CHUNK_BYTES = 32 * 1024
 READ_COST_BYTES = 4096
 _PROBE_BYTES = 2048
 _NAME_BYTES = 200  #: file systems take 255, and number and time come behind
+_SIMPLE = re.compile(r"[\w.\-~/\[$\]]*", re.ASCII).fullmatch
 _decode = msgspec.json.Decoder(tuple[int, int, str]).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -59,6 +62,29 @@ class Meter:
     spent: int = 0
 
 
+class Part(Protocol):
+    """What it takes to read a segment."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def stream(self) -> str: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def first_ms(self) -> int: ...
+    @property
+    def last_ms(self) -> int: ...
+    @property
+    def written(self) -> int: ...
+    @property
+    def sending(self) -> Sequence[bytes]: ...
+    @property
+    def lines(self) -> Sequence[bytes]: ...
+    @property
+    def size(self) -> int: ...
+
+
 @dataclass(slots=True, eq=False)
 class Segment:
     """One file, and its lines that are not in the file yet."""
@@ -86,10 +112,16 @@ def encode(timestamp_ms: int, ingestion_ms: int, message: str) -> bytes:
 
 def file_name(name: str) -> str:
     """A group's or stream's name as part of a file name. A long one is cut and told apart by a digest."""
-    quoted = quote(name, safe="")
+    # What names of functions' streams are made of, in a tenth of the time.
+    quoted = name.replace("/", "%2F").replace("[", "%5B").replace("$", "%24").replace("]", "%5D") \
+        if _SIMPLE(name) else quote(name, safe="")
     if len(quoted) <= _NAME_BYTES:
         return quoted
     return quoted[:_NAME_BYTES].rstrip("%") + "+" + hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def path(folder: str, stream: str, number: int, first_ms: int) -> str:
+    return f"{folder}/{file_name(stream)}@{number}@{first_ms}.log"
 
 
 def new_segment(folder: str, stream: str, number: int, first_ms: int) -> Segment:
@@ -184,7 +216,7 @@ def _open(one: Write) -> int:
 # reading
 
 
-def forward(segment: Segment, start_ms: int, end_ms: int, chunk: int = CHUNK_BYTES,
+def forward(segment: Part, start_ms: int, end_ms: int, chunk: int = CHUNK_BYTES,
             meter: Meter | None = None) -> Iterator[Event]:  # fmt: skip
     """Events with start_ms <= timestamp < end_ms, oldest first."""
     for offset, line in _lines(segment, _seek(segment, start_ms), chunk, meter or Meter()):
@@ -196,7 +228,7 @@ def forward(segment: Segment, start_ms: int, end_ms: int, chunk: int = CHUNK_BYT
         yield event
 
 
-def backward(segment: Segment, start_ms: int, end_ms: int) -> Iterator[Event]:
+def backward(segment: Part, start_ms: int, end_ms: int) -> Iterator[Event]:
     """The same events, latest first."""
     for offset, line in _lines_backward(segment):
         event = _event(segment, offset, line)
@@ -207,16 +239,16 @@ def backward(segment: Segment, start_ms: int, end_ms: int) -> Iterator[Event]:
         yield event
 
 
-def merged(sources: list[tuple[int, Iterator[Event]]]) -> Iterator[Event]:
-    """One ordered run of several. A source is not touched before its lower bound of timestamps is reached."""
-    if len(sources) == 1:
-        yield from sources[0][1]
+def merged(parts: Sequence[Part], begin: Callable[[Part], Iterator[Event]]) -> Iterator[Event]:
+    """One ordered run of the events that `begin` gives of each. None is begun before its lower bound is reached."""
+    if len(parts) == 1:
+        yield from begin(parts[0])
         return
-    waiting = sorted(sources, key=lambda source: source[0], reverse=True)
+    waiting = sorted(parts, key=attrgetter("first_ms"), reverse=True)
     heap: list[tuple[Event, Iterator[Event]]] = []
     while waiting or heap:
-        while waiting and (not heap or waiting[-1][0] <= heap[0][0][0]):
-            source = waiting.pop()[1]
+        while waiting and (not heap or waiting[-1].first_ms <= heap[0][0][0]):
+            source = begin(waiting.pop())
             first = next(source, None)
             if first is not None:
                 heapq.heappush(heap, (first, source))
@@ -231,7 +263,7 @@ def merged(sources: list[tuple[int, Iterator[Event]]]) -> Iterator[Event]:
             heapq.heapreplace(heap, (following, source))
 
 
-def _event(segment: Segment, offset: int, line: bytes) -> Event | None:
+def _event(segment: Part, offset: int, line: bytes) -> Event | None:
     try:
         timestamp_ms, ingestion_ms, message = _decode(line)
     except msgspec.DecodeError:  # the header, or damage: what follows is read all the same
@@ -239,7 +271,7 @@ def _event(segment: Segment, offset: int, line: bytes) -> Event | None:
     return Event(timestamp_ms, segment.stream, segment.number, offset, ingestion_ms, message)
 
 
-def _lines(segment: Segment, offset: int, chunk: int, meter: Meter) -> Iterator[tuple[int, bytes]]:
+def _lines(segment: Part, offset: int, chunk: int, meter: Meter) -> Iterator[tuple[int, bytes]]:
     rest = b""
     position = offset
     while position < segment.written:
@@ -263,7 +295,7 @@ def _lines(segment: Segment, offset: int, chunk: int, meter: Meter) -> Iterator[
             offset += len(line)
 
 
-def _lines_backward(segment: Segment) -> Iterator[tuple[int, bytes]]:
+def _lines_backward(segment: Part) -> Iterator[tuple[int, bytes]]:
     offset = segment.size
     for part in (segment.lines, segment.sending):
         for line in reversed(part):
@@ -293,7 +325,7 @@ def _lines_backward(segment: Segment) -> Iterator[tuple[int, bytes]]:
         yield 0, rest
 
 
-def _seek(segment: Segment, start_ms: int) -> int:
+def _seek(segment: Part, start_ms: int) -> int:
     """Where a line begins, not behind the first event of `start_ms`, and not more than a few chunks before it."""
     if start_ms <= segment.first_ms:
         return 0

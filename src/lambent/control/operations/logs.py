@@ -8,17 +8,19 @@ Groups and streams of functions are made by the platform; here they are only sho
 from __future__ import annotations
 
 import base64
+import heapq
 import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import msgspec
 
 from lambent.control.context import Answer, Context, Params, logs_operation, not_served
 from lambent.errors import ApiError
-from lambent.telemetry.groups import Group, Stream
+from lambent.telemetry.groups import Group, RestingStream, Stream
 from lambent.telemetry.logs import LogStore, NoSuchGroup, NoSuchStream
 from lambent.telemetry.pattern import BadPattern, compile_pattern
 from lambent.telemetry.queries import FOREVER_MS, PAGE_EVENTS, BadToken
@@ -62,7 +64,7 @@ def describe_log_streams(context: Context, params: Params) -> Answer:
     if by_time and prefix:
         raise invalid("Cannot order by LastEventTime with a logStreamNamePrefix.")
     with lookup_errors():
-        streams = [stream for stream in store.streams(name) if stream.name.startswith(prefix)]
+        streams = store.streams(name, prefix)
     key = _by_time if by_time else _by_name
     page, token = _slice(streams, params, key, descending=params.get("descending", False))
     return {"logStreams": [_stream(store, name, stream) for stream in page]} | token
@@ -215,7 +217,7 @@ def _group(store: LogStore, group: Group) -> dict[str, Any]:
     }
 
 
-def _stream(store: LogStore, group: str, stream: Stream) -> dict[str, Any]:
+def _stream(store: LogStore, group: str, stream: Stream | RestingStream) -> dict[str, Any]:
     shown: dict[str, Any] = {"logStreamName": stream.name, "creationTime": stream.created_ms}
     first, last = stream.first_event(), stream.last_event()
     if first is not None and last is not None:
@@ -246,11 +248,11 @@ def _page_token(direction: str, position: Position) -> str:
     return f"{direction}/{position.timestamp_ms:020d}{position.segment:012d}{position.offset:024d}/s"
 
 
-def _by_name(stream: Stream) -> list[Any]:
+def _by_name(stream: Stream | RestingStream) -> list[Any]:
     return [stream.name]
 
 
-def _by_time(stream: Stream) -> list[Any]:
+def _by_time(stream: Stream | RestingStream) -> list[Any]:
     return [stream.last_ms or 0, stream.name]
 
 
@@ -260,15 +262,19 @@ def _slice(items: list[_Item], params: Params, key: Callable[[_Item], list[Any]]
 
     The token is the key of the last item shown, so items that come or go meanwhile shift nothing.
     """
-    keyed = sorted(((key(item), item) for item in items), key=lambda pair: pair[0], reverse=descending)
+    keyed = [(key(item), item) for item in items]
     if params.get("nextToken"):
         after = _key_in(params["nextToken"], keyed[0][0] if keyed else [])
         keyed = [pair for pair in keyed if (pair[0] < after if descending else pair[0] > after)]
     limit = params.get("limit", DESCRIBE_LIMIT)
-    page = [item for _, item in keyed[:limit]]
+    if descending:  # of times, mostly, which are nearly in order
+        first = sorted(keyed, key=itemgetter(0), reverse=True)[:limit]
+    else:
+        first = heapq.nsmallest(limit, keyed, key=itemgetter(0))
+    page = [item for _, item in first]
     if len(keyed) <= limit:
         return page, {}
-    return page, {"nextToken": base64.urlsafe_b64encode(msgspec.json.encode(keyed[limit - 1][0])).decode()}
+    return page, {"nextToken": base64.urlsafe_b64encode(msgspec.json.encode(first[-1][0])).decode()}
 
 
 def _key_in(token: str, like: list[Any]) -> list[Any]:
