@@ -40,6 +40,7 @@ async def opened(data_dir: Path, now_ms: int = T) -> LogStore:
 @pytest.fixture
 async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LogStore]:
     monkeypatch.setattr(logs, "AWAKE_STREAMS", 4)
+    monkeypatch.setattr(logs, "FLUSH_DELAY_S", 0)
     made = await opened(tmp_path)
     yield made
     await made.stop()
@@ -47,7 +48,7 @@ async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 async def written(store: LogStore) -> None:
     while store._unwritten or store._writing:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
 
 
 async def fill(store: LogStore, count: int = 40) -> None:
