@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 #: What no guest's work makes room for is done this soon.
-AT_MOST_S = 0.001
+AT_MOST_S = 0.005
 
 
 class SpareTime:
@@ -24,7 +24,7 @@ class SpareTime:
         self._timer: asyncio.TimerHandle | None = None
 
     def leave(self, work: Callable[[], None]) -> None:
-        """Do it later: at the next `use`, or in a millisecond."""
+        """Do it later: at the next `use`, or AT_MOST_S from now."""
         self._left.append(work)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(AT_MOST_S, self._time_passed)
