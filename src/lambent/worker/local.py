@@ -6,7 +6,9 @@ import asyncio
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from lambent.clock import Clock, rfc3339
 from lambent.core.model import FunctionVersion, InitType, Invocation
@@ -32,6 +34,16 @@ from lambent.worker.spare import SpareTime
 STORIES_KEPT = 200
 
 
+class _Past(NamedTuple):
+    """The story of an environment that has ended, as text: its objects would take several times the memory."""
+
+    function_arn: str
+    text: bytes
+
+    def story(self) -> dict[str, Any]:
+        return msgspec.json.decode(self.text, type=dict[str, Any])
+
+
 class LocalWorker:
     """See `worker.base.Worker`."""
 
@@ -52,7 +64,7 @@ class LocalWorker:
         #: one for each environment that is not GONE or whose destruction is under way
         self._drivers: dict[int, Driver] = {}
         self._numbers: dict[str, int] = {}
-        self._past: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._past: OrderedDict[str, _Past] = OrderedDict()
         self._empty = asyncio.Event()
         self._empty.set()
         self._refused_before = 0
@@ -106,7 +118,7 @@ class LocalWorker:
         self._parts.packages.references.release(names_of(function.code_sha256, function.layers))
         driver.chronicle.close()
         del self._numbers[driver.id]
-        self._past[driver.id] = self._render(driver)
+        self._past[driver.id] = _Past(function.function_arn, msgspec.json.encode(self._render(driver)))
         while len(self._past) > STORIES_KEPT:
             self._past.popitem(last=False)
 
@@ -174,12 +186,15 @@ class LocalWorker:
     def story(self, environment_id: str) -> dict[str, Any] | None:
         environment_id = self._whole(environment_id)
         number = self._numbers.get(environment_id)
-        return self._render(self._drivers[number]) if number is not None else self._past.get(environment_id)
+        if number is not None:
+            return self._render(self._drivers[number])
+        past = self._past.get(environment_id)
+        return past.story() if past is not None else None
 
     def stories(self, function_arn: str) -> list[dict[str, Any]]:
         living = [self._render(driver) for driver in self._drivers.values()
                   if driver.function.function_arn == function_arn]  # fmt: skip
-        past = [story for story in self._past.values() if story["function_arn"] == function_arn]
+        past = [past.story() for past in self._past.values() if past.function_arn == function_arn]
         return sorted((*past, *living), key=lambda story: int(story["id"].rpartition("-")[2]))
 
     def _render(self, driver: Driver) -> dict[str, Any]:
