@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import shutil
 import subprocess
@@ -174,15 +175,17 @@ def handler(event, context):
 """
     data = layer(server, "data", {"data": "x" * 10})
     server.deploy(Function("late", source, files={"late.py": "NUMBER = 7\n"}, more={"Layers": [data]}))
-    packages = server.data_dir / "packages"
-    before = set(packages.iterdir())
+    digests = (server.functions.get_layer_version(LayerName="data", VersionNumber=1)["Content"]["CodeSha256"],
+               server.functions.get_function_configuration(FunctionName="late")["CodeSha256"])  # fmt: skip
+    unpacked = [server.data_dir / "packages" / base64.b64decode(digest).hex() for digest in digests]
     call = server.background("late")
     until(lambda: any(row["phase"] == "invoke" for row in server.environments("late")))
+    assert all(folder.is_dir() for folder in unpacked)
     server.functions.delete_layer_version(LayerName="data", VersionNumber=1)
     server.functions.delete_function(FunctionName="late")
     assert call.result(20).payload == [7, "x" * 10]
     until(lambda: not server.environments("late"))
-    until(lambda: len(before - set(packages.iterdir())) == 2)  # the package and the layer
+    until(lambda: not any(folder.exists() for folder in unpacked))
 
 
 @pytest.mark.parametrize("own", [False, True])
