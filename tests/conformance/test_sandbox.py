@@ -271,6 +271,7 @@ def test_destroy_ends_everything_also_when_frozen_and_is_repeatable(arena: Arena
         sandbox.freeze()
         sandbox.thaw()
         sandbox.limit_cpu(True)
+        sandbox.give_way(True)
         sandbox.signal(guest.pid, signal.SIGTERM)
         await sandbox.kill()
         assert (sandbox.usage().cpu_us or 0) > 0

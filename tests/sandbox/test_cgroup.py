@@ -161,8 +161,10 @@ def test_a_v2_group_is_limited_measured_frozen_and_removed(tmp_path: Path, kerne
     group.limit_cpu(True)
     assert (folder / "cpu.max").read_text().startswith("1447 20000")
     assert (parent / "cpu.weight").read_text().startswith("12")  # all guests together against the rest of the host
-    group.give_way()
-    assert (folder / "cpu.weight").read_text().startswith("1")
+    for weight, written in ((cgroup.LESS, "25"), (cgroup.FULL, "100"), (cgroup.LEAST, "1")):
+        (folder / "cpu.weight").write_text("")
+        group.weigh(weight)
+        assert (folder / "cpu.weight").read_text() == written
     (letter, fd), *others = group.entrances()
     assert letter == b"d" and others == []
     os.close(fd)

@@ -192,6 +192,22 @@ def test_a_sandbox_in_the_background_has_the_least_weight_of_all() -> None:
     ROOT.play(scenario)
 
 
+@needs_groups
+def test_who_gives_way_weighs_a_quarter_until_it_does_not_any_more() -> None:
+    async def scenario(stage: Stage) -> None:
+        sandbox = await stage.create()
+        cpu = sandbox.holdings.group._by_facility["cpu"]
+        file = next(cpu / name for name in ("cpu.shares", "cpu.weight") if (cpu / name).exists())
+        weights = [int(file.read_text())]
+        for giving in (True, False):
+            sandbox.give_way(giving)
+            weights.append(int(file.read_text()))
+        assert weights in ([1024, 256, 1024], [100, 25, 100])
+        await sandbox.destroy("test")
+
+    ROOT.play(scenario)
+
+
 def cpu_group() -> str:
     """Of this process, below the hierarchy's mount point."""
     rows = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]

@@ -26,6 +26,7 @@ from lambent.worker.codes import Codes
 from lambent.worker.driver import Driver
 from lambent.worker.parts import Parts
 from lambent.worker.spare import SpareTime
+from lambent.worker.turns import Turns
 
 #: A guest: it runs until it returns its exit status, or is killed.
 Guest = Callable[["Api"], Awaitable[ExitStatus]]
@@ -121,6 +122,7 @@ class FakeSandbox:
         self.fail: dict[str, Exception] = {}
         self.gates: dict[str, asyncio.Event] = {}
         self.signals: list[int] = []
+        self.gave_way: list[bool] = []
         self._guests = guests
         self._frozen = False
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -182,6 +184,9 @@ class FakeSandbox:
 
     def limit_cpu(self, limited: bool) -> None:
         self._called("limit_cpu")
+
+    def give_way(self, giving: bool) -> None:
+        self.gave_way.append(giving)
 
     def expendable(self, expendable: bool) -> None:
         self._called("expendable" if expendable else "precious")
@@ -338,7 +343,8 @@ class FakeHost:
         host = cast(Any, self)
         blanks = Blanks(backend=host, clock=Clock(), run="run", most=0, memory_budget_bytes=None)
         codes = Codes(host, host, "run")
-        made = _Parts(Clock(), host, host, host, host, host, "host", None, blanks, codes, self.ended, self.spare)
+        made = _Parts(Clock(), host, host, host, host, host, "host", None, blanks, codes, self.ended, self.spare,
+                      Turns())  # fmt: skip
         made.host = self
         return made
 

@@ -125,6 +125,26 @@ async def test_cold_then_warm_invocation_in_the_same_process() -> None:
         assert made.host.happened == ["settling", "replied r1", "idle", "settling", "replied r2", "idle"]
 
 
+async def test_an_invocation_that_goes_on_gives_way_until_the_next_one_begins() -> None:
+    done = asyncio.Event()
+
+    async def slow(api: Api) -> ExitStatus:
+        request_id = await api.next()
+        await done.wait()
+        await api.respond(request_id)
+        return await obliging(api)
+
+    async with stage(slow) as made:
+        made.start(invocation("r1"))
+        await until(lambda: made.phase is Phase.INVOKE and made.sandbox.gave_way[-1:] == [True])
+        before = len(made.sandbox.gave_way)
+        done.set()
+        await until(lambda: "idle" in made.host.happened)
+        assert len(made.sandbox.gave_way) == before  # frozen, so it makes no difference
+        await made.serve("r2")
+        assert made.sandbox.gave_way[before] is False
+
+
 async def test_what_is_written_of_an_invocation_waits_for_the_next_one_and_stands_before_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

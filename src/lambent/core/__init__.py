@@ -20,6 +20,7 @@
     concurrency   leases: who may run, who is throttled and why
     keepalive     how long an idle environment is kept
     headroom      how many environments are started ahead of invocations
+    precedence    which environments give way to others on the processors
 
     blanks        machine: runtimes that wait for a function       driven by worker/blanks.py
     chaos         machine: what goes wrong because somebody asked  driven by dispatcher.py

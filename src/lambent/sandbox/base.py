@@ -139,6 +139,12 @@ class Sandbox(Protocol):
         """True: the share that the memory size buys; False (at first): the host's cores, as in Init."""
         ...
 
+    def give_way(self, giving: bool) -> None:
+        """True: while others want the processors, these guests get a quarter of what those of another environment get;
+        False (at first): as much. Where processor time is not divided by environments, nothing happens.
+        """
+        ...
+
     def expendable(self, expendable: bool) -> None:
         """True: when all environments together are out of memory, the kernel ends these guests before others."""
         ...

@@ -150,6 +150,9 @@ class ProcessSandbox:
     def limit_cpu(self, limited: bool) -> None:
         """There is no CPU limit here."""
 
+    def give_way(self, giving: bool) -> None:
+        """There are no groups to divide processor time among."""
+
     def expendable(self, expendable: bool) -> None:
         """There is no limit of memory here, and so nobody to be ended first."""
 

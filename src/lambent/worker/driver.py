@@ -243,6 +243,8 @@ class Driver:
         self._failed(SandboxError(reason))
 
     def _launch(self, effect: do.Launch) -> None:
+        assert self.sandbox is not None
+        self._parts.turns.began(self.sandbox)
         if self.machine.phase is Phase.INVOKE:
             self.chronicle.init_repeated()
         if effect.participant == RUNTIME:
@@ -339,6 +341,7 @@ class Driver:
     async def _take_away(self, reason: str) -> None:
         assert self.sandbox is not None
         try:
+            self._parts.turns.gone(self.sandbox)
             self._door.close()
             self._api.forget()
             await self.sandbox.destroy(reason)
@@ -351,9 +354,10 @@ class Driver:
     # The warm path
 
     def _deliver(self, effect: do.Deliver) -> None:
-        wall = self._clock.wall()
         if effect.participant == RUNTIME:
-            self.last_used_wall = wall
+            assert self.sandbox is not None
+            self._parts.turns.began(self.sandbox)
+            self.last_used_wall = self._clock.wall()
         deadline_ms = self._deadline_ms(effect.deadline)
         self._api.deliver(effect.participant, effect.invocation, deadline_ms)
 
@@ -393,6 +397,7 @@ class Driver:
         if self.chronicle.telemetry.active:
             self.chronicle.telemetry.pause()
         self.sandbox.freeze()
+        self._parts.turns.rests(self.sandbox)
         if self._parts.short_of_memory:
             self._offer(True)
 

@@ -29,6 +29,7 @@ from lambent.worker.driver import Driver
 from lambent.worker.packages import PackageStore
 from lambent.worker.parts import Parts
 from lambent.worker.spare import SpareTime
+from lambent.worker.turns import Turns
 
 #: Stories of ended environments that can still be asked for.
 STORIES_KEPT = 200
@@ -58,7 +59,7 @@ class LocalWorker:
         spare = SpareTime()
         logs.before_reading = spare.use
         self._parts = Parts(clock, backend, runtimes, packages, logs, owner, network, peers, blanks, codes, self._ended,
-                            spare, limit_bandwidth)
+                            spare, Turns(), limit_bandwidth)
         self._clock = clock
         clock.watch(self._clock_advanced)
         #: one for each environment that is not GONE or whose destruction is under way

@@ -27,6 +27,7 @@ from lambent.worker.blanks import Blanks
 from lambent.worker.codes import Codes
 from lambent.worker.packages import PackageStore
 from lambent.worker.spare import SpareTime
+from lambent.worker.turns import Turns
 
 if TYPE_CHECKING:
     from lambent.worker.driver import Driver
@@ -48,6 +49,7 @@ class Parts:
     codes: Codes
     ended: Callable[[Driver], None]
     spare: SpareTime
+    turns: Turns
     limit_bandwidth: bool = False  #: of streamed responses, as AWS does
     short_of_memory: bool = False  #: all environments together are close to what they may use
 

@@ -282,7 +282,7 @@ class NamespaceBackend:
         group = cgroup.Group(self._groups, spec.id, spec.memory_mib, self._cores)
         sandbox.holdings.group = group
         if spec.background:
-            group.give_way()
+            group.weigh(cgroup.LEAST)
 
         async def remove() -> None:
             group.remove()

@@ -17,9 +17,13 @@ from pathlib import Path
 
 from lambent import limits
 from lambent.sandbox.namespace.cgroup_files import (
+    FULL,
+    LEAST,
+    LESS,
     PERIOD_US,
     V1,
     V2,
+    Weight,
     cpu_quota_us,
     field,
     memory_settings,
@@ -30,8 +34,8 @@ from lambent.sandbox.namespace.cgroup_files import (
 from lambent.sandbox.namespace.layout import CONTROLLERS, Layout, detect, detect_here
 from lambent.sandbox.namespace.parent_groups import Groups
 
-__all__ = ["PERIOD_US", "Group", "Groups", "Layout", "cpu_quota_us", "detect", "detect_here", "memory_settings",
-           "quota_value", "write"]  # fmt: skip
+__all__ = ["FULL", "LEAST", "LESS", "PERIOD_US", "Group", "Groups", "Layout", "cpu_quota_us", "detect", "detect_here",
+           "memory_settings", "quota_value", "write"]  # fmt: skip
 
 #: Room for every process that a group may have, each a line of at most eight characters.
 _PIDS_BYTES = limits.PROCESSES * 8
@@ -144,11 +148,11 @@ class Group:
             with contextlib.suppress(FileNotFoundError):  # a kernel without quotas
                 write(path, quota_value(self._groups.v1_cpu, self._quota_us if limited else None))
 
-    def give_way(self) -> None:
-        """The least weight against the other groups, as long as they want the processor. Raises OSError."""
+    def weigh(self, weight: Weight) -> None:
+        """Against the other groups, as long as they want the processor; at first it is FULL. Raises OSError."""
         cpu = self._by_facility.get("cpu")
         if cpu is not None:
-            write(*((cpu / "cpu.shares", "2") if self._groups.v1_cpu else (cpu / "cpu.weight", "1")))
+            write(*((cpu / "cpu.shares", weight.v1) if self._groups.v1_cpu else (cpu / "cpu.weight", weight.v2)))
 
     def memory_now(self) -> int | None:
         return self._number("memory_now")

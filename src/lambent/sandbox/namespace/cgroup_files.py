@@ -26,6 +26,17 @@ V1 = Files("memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.oom_con
 V2 = Files("memory.current", "memory.peak", "memory.events", "cpu.max")
 
 
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What a group gets of the processors against the groups beside it, in the units of both versions."""
+
+    v1: str
+    v2: str
+
+
+FULL, LESS, LEAST = Weight("1024", "100"), Weight("256", "25"), Weight("2", "1")
+
+
 def cpu_quota_us(memory_mib: int, cores: int) -> int:
     """CPU time per period that a memory size buys: 1,769 MB are one core, at most the host's cores."""
     return min(PERIOD_US * memory_mib // limits.MEMORY_MIB_PER_CPU, PERIOD_US * cores)

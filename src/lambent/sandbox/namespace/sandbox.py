@@ -226,6 +226,11 @@ class NamespaceSandbox:
             except OSError as error:
                 raise SandboxError(f"cannot limit the CPU of {self.id}: {error.strerror}") from error
 
+    def give_way(self, giving: bool) -> None:
+        if not self.dead and self.holdings.group is not None:
+            with contextlib.suppress(OSError):  # then others only wait longer
+                self.holdings.group.weigh(cgroup.LESS if giving else cgroup.FULL)
+
     def expendable(self, expendable: bool) -> None:
         group = self.holdings.group
         if self.dead or group is None:
