@@ -20,6 +20,7 @@ from lambent.core.model import ExitStatus, FunctionVersion, Invocation, Outcome
 from lambent.runtimes.prepared import BootstrapMissing, PreparedRuntime
 from lambent.sandbox.base import Places, Process, ProcessSpec, SandboxError, SandboxSpec, Seen, Usage
 from lambent.sandbox.proctable import Table
+from lambent.worker.awake import Awake
 from lambent.worker.base import Served, Sink, Source
 from lambent.worker.blanks import Blanks
 from lambent.worker.codes import Codes
@@ -253,6 +254,7 @@ class FakeHost:
     on_idle: Callable[[], None] = lambda: None
     sandboxes: list[FakeSandbox] = field(default_factory=list)
     spare: SpareTime = field(default_factory=SpareTime)
+    awake: Awake = field(default_factory=Awake)
     written: list[str] = field(default_factory=list)
     replies: list[tuple[str, Outcome, bytes, Served]] = field(default_factory=list)
     happened: list[str] = field(default_factory=list)
@@ -344,7 +346,7 @@ class FakeHost:
         blanks = Blanks(backend=host, clock=Clock(), run="run", most=0, memory_budget_bytes=None)
         codes = Codes(host, host, "run")
         made = _Parts(Clock(), host, host, host, host, host, "host", None, blanks, codes, self.ended, self.spare,
-                      Turns())  # fmt: skip
+                      Turns(), self.awake)  # fmt: skip
         made.host = self
         return made
 

@@ -6,7 +6,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pytest
 from fakes import Api, FakeHost, FakeSandbox, Guest, function, invocation, obliging, request, until
@@ -17,7 +18,7 @@ from lambent.core.states import Phase
 from lambent.runtimeapi.app import BODY_LIMIT
 from lambent.sandbox.base import SandboxError
 from lambent.telemetry.capture import LINE_COST_BYTES, Allowance
-from lambent.worker import chronicle, spare
+from lambent.worker import awake, chronicle, spare
 from lambent.worker import driver as module
 from lambent.worker.door import CONNECTIONS
 from lambent.worker.driver import Driver
@@ -143,6 +144,25 @@ async def test_an_invocation_that_goes_on_gives_way_until_the_next_one_begins() 
         assert len(made.sandbox.gave_way) == before  # frozen, so it makes no difference
         await made.serve("r2")
         assert made.sandbox.gave_way[before] is False
+
+
+async def test_the_loop_stays_awake_for_who_was_prompt_and_works_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(awake, "PROMPT_S", 3600.0)
+    expected: list[str] = []
+    async with stage() as made:
+        monkeypatch.setattr(made.driver._answers, "_awake", _Told(expected))
+        await made.serve("r1", "r2")
+        assert expected == ["came", "expected", "came"]  # nothing was known of the first
+        turns, other = made.driver._parts.turns, cast(Any, object())
+        turns.began(other)
+        await made.serve("r3")
+        turns.gone(other)
+        assert expected[3:] == ["came"]
+
+
+class _Told:
+    def __init__(self, told: list[str]) -> None:
+        self.expect, self.came = partial(told.append, "expected"), partial(told.append, "came")
 
 
 async def test_what_is_written_of_an_invocation_waits_for_the_next_one_and_stands_before_it(

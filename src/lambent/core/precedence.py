@@ -55,6 +55,11 @@ class Precedence(Generic[Worker]):
         return late
 
     @property
+    def working(self) -> int:
+        """How many work and are not giving way."""
+        return len(self._began)
+
+    @property
     def next_at(self) -> float | None:
         """When somebody is due next; None: never, unless somebody begins."""
         return next(iter(self._began.values())) + AFTER_S if self._began else None

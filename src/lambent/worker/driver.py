@@ -48,6 +48,7 @@ from lambent.runtimes.prepared import BootstrapMissing
 from lambent.sandbox.base import Process, Sandbox, SandboxError
 from lambent.worker import reach
 from lambent.worker.alarm import Alarm
+from lambent.worker.awake import Answers
 from lambent.worker.base import Served
 from lambent.worker.chronicle import Chronicle
 from lambent.worker.door import Door
@@ -72,6 +73,7 @@ class Driver:
         self.created_wall = parts.clock.wall()
         self.last_used_wall = self.created_wall
         self.invocations = 0
+        self._answers = Answers(parts.awake)
         self._was_ready = False  #: before the first invocation came
         self.chronicle = Chronicle(parts, function, init_type, self.created_wall)
         self._parts = parts
@@ -381,6 +383,7 @@ class Driver:
         return Served(self.id, self.invocations <= 1 and not ready)
 
     def _reply(self, effect: do.Reply) -> None:
+        self._answers.answered()
         invocation = effect.invocation
         served = self._served()
         if invocation.reply_after_report:
@@ -460,6 +463,7 @@ class Driver:
 
     def _report_start(self, effect: do.ReportStart) -> None:
         self._parts.spare.use()  # the guest works now, and the server would only wait for it
+        self._answers.asked(alone=self._parts.turns.only_one)
         self.invocations += 1  # here and not when delivering: one whose Init failed is never delivered
         self.chronicle.started(effect.invocation)
 

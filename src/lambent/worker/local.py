@@ -21,6 +21,7 @@ from lambent.runtimes.preparation import Runtimes
 from lambent.sandbox.base import SandboxBackend
 from lambent.store.references import names_of
 from lambent.telemetry.logstores import LogStores
+from lambent.worker.awake import Awake
 from lambent.worker.base import Owner, PreparationFailed
 from lambent.worker.blanks import Blanks
 from lambent.worker.census import Census, Facts
@@ -59,7 +60,7 @@ class LocalWorker:
         spare = SpareTime()
         logs.before_reading = spare.use
         self._parts = Parts(clock, backend, runtimes, packages, logs, owner, network, peers, blanks, codes, self._ended,
-                            spare, Turns(), limit_bandwidth)
+                            spare, Turns(), Awake(), limit_bandwidth)
         self._clock = clock
         clock.watch(self._clock_advanced)
         #: one for each environment that is not GONE or whose destruction is under way

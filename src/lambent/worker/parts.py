@@ -22,6 +22,7 @@ from lambent.sandbox.base import ProcessSpec, Sandbox, SandboxBackend, SandboxEr
 from lambent.store.references import opt_name
 from lambent.telemetry.logstores import LogStores
 from lambent.worker import layout
+from lambent.worker.awake import Awake
 from lambent.worker.base import Owner
 from lambent.worker.blanks import Blanks
 from lambent.worker.codes import Codes
@@ -50,6 +51,7 @@ class Parts:
     ended: Callable[[Driver], None]
     spare: SpareTime
     turns: Turns
+    awake: Awake
     limit_bandwidth: bool = False  #: of streamed responses, as AWS does
     short_of_memory: bool = False  #: all environments together are close to what they may use
 

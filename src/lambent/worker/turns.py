@@ -25,6 +25,11 @@ class Turns:
         if self._timer is None:
             self._timer = loop.call_later(AFTER_S, self._time_passed)
 
+    @property
+    def only_one(self) -> bool:
+        """Whether there is a single sandbox that works, and has not done so for long."""
+        return self._precedence.working == 1
+
     def rests(self, sandbox: Sandbox) -> None:
         """It is frozen."""
         self._precedence.rests(sandbox)
