@@ -233,13 +233,9 @@ class Driver:
         if self._gone:
             await self._take_away("gone before it was made")
             return
-        # The socket listens already: a guest that is quicker than what follows waits in its backlog.
         self.feed(SandboxCreated(self.now(), parts.extensions(self.function)), late=True)
-        try:
-            await self._door.open(sandbox)
-        except OSError as error:  # it may have been taken away meanwhile
-            if not self._gone:
-                self._failed(error)
+        if not self._gone:
+            self._door.open(sandbox)
 
     def _died(self, reason: str) -> None:
         self._failed(SandboxError(reason))
