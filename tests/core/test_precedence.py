@@ -45,22 +45,25 @@ STEPS = st.lists(st.tuples(st.sampled_from(["began", "rests", "gone", "due"]), s
 
 @given(STEPS)
 def test_any_walk_tells_what_a_search_would(steps: list[tuple[str, int, int]]) -> None:
-    precedence, working, lighter, milliseconds = Precedence[int](), dict[int, float](), set[int](), 0
+    precedence, early, lighter, working, milliseconds = Precedence[int](), dict[int, float](), set[int](), set[int](), 0
     for what, worker, passed in steps:
         milliseconds += passed
         at = milliseconds / 1000
         if what == "began":
             assert precedence.began(worker, at) is (worker in lighter)
             lighter.discard(worker)
-            working[worker] = at
+            early[worker] = at
+            working.add(worker)
         elif what == "due":
-            late = {one for one, began in working.items() if began + AFTER_S <= at}
+            late = {one for one, began in early.items() if began + AFTER_S <= at}
             assert set(precedence.due(at)) == late
             lighter |= late
-            working = {one: began for one, began in working.items() if one not in late}
+            early = {one: began for one, began in early.items() if one not in late}
         else:
-            working.pop(worker, None)
+            early.pop(worker, None)
+            working.discard(worker)
             getattr(precedence, what)(worker)
             if what == "gone":
                 lighter.discard(worker)
-        assert precedence.next_at == (min(working.values()) + AFTER_S if working else None)
+        assert precedence.next_at == (min(early.values()) + AFTER_S if early else None)
+        assert precedence.working == len(working)

@@ -18,16 +18,18 @@ Worker = TypeVar("Worker")
 class Precedence(Generic[Worker]):
     """A policy over whatever hashable stands for an environment. Times are seconds on one clock, and never fall."""
 
-    __slots__ = ("_began", "_giving_way")
+    __slots__ = ("_began", "_giving_way", "_working")
 
     def __init__(self) -> None:
-        self._began: dict[Worker, float] = {}  #: of who works, in the order of the times
+        self._began: dict[Worker, float] = {}  #: of who is not due yet, in the order of the times
         self._giving_way: set[Worker] = set()
+        self._working: set[Worker] = set()
 
     def began(self, worker: Worker, at: float) -> bool:
         """An invocation or an Init. Whether the worker has given way so far, and is not to do so any more."""
         self._began.pop(worker, None)
         self._began[worker] = at
+        self._working.add(worker)
         if worker not in self._giving_way:
             return False
         self._giving_way.remove(worker)
@@ -36,10 +38,11 @@ class Precedence(Generic[Worker]):
     def rests(self, worker: Worker) -> None:
         """It is frozen; what it weighs does not matter until it begins again."""
         self._began.pop(worker, None)
+        self._working.discard(worker)
 
     def gone(self, worker: Worker) -> None:
         """It never begins again."""
-        self._began.pop(worker, None)
+        self.rests(worker)
         self._giving_way.discard(worker)
 
     def due(self, at: float) -> list[Worker]:
@@ -56,8 +59,8 @@ class Precedence(Generic[Worker]):
 
     @property
     def working(self) -> int:
-        """How many work and are not giving way."""
-        return len(self._began)
+        """How many do not rest."""
+        return len(self._working)
 
     @property
     def next_at(self) -> float | None:

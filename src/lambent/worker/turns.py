@@ -27,7 +27,7 @@ class Turns:
 
     @property
     def only_one(self) -> bool:
-        """Whether there is a single sandbox that works, and has not done so for long."""
+        """Whether there is a single sandbox that works."""
         return self._precedence.working == 1
 
     def rests(self, sandbox: Sandbox) -> None:
