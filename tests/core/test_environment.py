@@ -779,6 +779,15 @@ def test_runtime_calls_outside_the_table_are_refused_and_leave_no_trace(state: S
             assert repr(vars(book.machine)) == before
 
 
+def test_what_was_possible_is_judged_again_after_something_has_happened() -> None:
+    book = cold()
+    first, second = (ResponsePosted(at, "r1", response()) for at in (1.1, 1.2))
+    assert book.machine.refusal(second) is None
+    book.machine.handle(first)
+    with pytest.raises(IllegalEvent):
+        book.machine.handle(second)
+
+
 def test_answer_to_another_request_is_refused_by_its_id() -> None:
     assert cold().machine.refusal(ResponsePosted(1.1, "r9", response())) == "InvalidRequestID"
 

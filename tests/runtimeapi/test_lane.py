@@ -25,6 +25,11 @@ def invocation(request_id: str, payload: bytes = b"{}") -> Invocation:
     return Invocation(request_id, FUNCTION, payload, "arn:f", "Root=1", '{"custom":{}}')
 
 
+def posted(request_id: str) -> bytes:
+    head = f"POST /2018-06-01/runtime/invocation/{request_id}/response HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"
+    return head.encode() + b"1"
+
+
 def frame(kind: bytes, body: bytes, text: bytes = b"") -> bytes:
     return kind + len(text).to_bytes(3, "little") + len(body).to_bytes(8, "little") + text + body
 
@@ -68,6 +73,7 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.asked_at_once: list[bool] = []  #: at each event
         self.refused: set[type] = set()
         self.lost: list[Connection] = []
         self.api = RuntimeApi(self)
@@ -93,6 +99,7 @@ class Lifecycle:
 
     def feed(self, event: Event) -> None:
         self.events.append(event)
+        self.asked_at_once.append(self.api.asks_at_once)
 
     def runtime_state(self) -> State:
         return State.READY
@@ -135,6 +142,17 @@ async def test_a_runtime_that_offers_frames_gets_its_first_invocation_in_http_an
     lifecycle.api.deliver("runtime", invocation("two", b"[2]"), 7)
     head = b'two\n7\narn:f\nRoot=1\n{"custom":{}}\napplication/json'
     assert wire.writes[1:] == [len(head).to_bytes(4, "little") + (3).to_bytes(4, "little") + head + b"[2]"]
+
+
+async def test_only_a_result_in_a_frame_has_the_question_for_more_in_it(lifecycle: Lifecycle) -> None:
+    wire = lifecycle.in_lane()
+    lifecycle.asked_at_once.clear()
+    wire.come(frame(b"r", b"1"))
+    assert [type(event) for event in lifecycle.events] == [ResponsePosted, NextRequested]
+    assert lifecycle.asked_at_once == [True, False]
+    lifecycle.api.deliver("runtime", invocation("two"), 7)
+    lifecycle.connect().come(posted("two"))
+    assert lifecycle.asked_at_once == [True, False, False]
 
 
 async def test_a_runtime_that_offers_nothing_stays_with_http(lifecycle: Lifecycle) -> None:

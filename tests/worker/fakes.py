@@ -206,7 +206,6 @@ class FakeSandbox:
         return lambda _: seen
 
     def memory_peak(self) -> int | None:
-        self._called("memory_peak")
         return 2 << 20
 
     async def kill(self) -> None:

@@ -111,10 +111,10 @@ async def test_whoever_is_idle_while_memory_is_short_may_be_ended_first() -> Non
         made.driver.memory_is_short()
         made.driver.memory_is_short()
         await made.serve("r2")
-        assert made.sandbox.log[3:] == ["freeze", "expendable", "precious", "thaw", "memory_peak", "freeze"]
+        assert made.sandbox.log[2:] == ["freeze", "expendable", "precious", "thaw", "freeze"]
         made.driver._parts.short_of_memory = True
         await made.serve("r3")
-        assert made.sandbox.log[9:] == ["thaw", "memory_peak", "freeze", "expendable"]
+        assert made.sandbox.log[7:] == ["thaw", "freeze", "expendable"]
 
 
 async def test_cold_then_warm_invocation_in_the_same_process() -> None:
@@ -122,7 +122,7 @@ async def test_cold_then_warm_invocation_in_the_same_process() -> None:
         await made.serve("r1", "r2")
         assert [(reply[0], reply[2], reply[3].cold) for reply in made.host.replies] == [
             ("r1", b'"ok"', True), ("r2", b'"ok"', False)]  # fmt: skip
-        assert made.sandbox.log == ["run", "limit_cpu", "memory_peak", "freeze", "thaw", "memory_peak", "freeze"]
+        assert made.sandbox.log == ["run", "limit_cpu", "freeze", "thaw", "freeze"]
         assert made.host.happened == ["settling", "replied r1", "idle", "settling", "replied r2", "idle"]
 
 
@@ -554,7 +554,6 @@ async def test_sandbox_that_cannot_be_made_is_answered_with_its_cause_and_leaves
 @pytest.mark.parametrize(("method", "replies"), [
     ("run", ["platform_error"]),
     ("limit_cpu", ["platform_error"]),
-    ("memory_peak", ["response"]),
     ("freeze", ["response"]),
     ("thaw", ["response", "platform_error"]),
 ])  # fmt: skip

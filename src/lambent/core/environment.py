@@ -114,6 +114,7 @@ class Environment:
         self._ledger = Ledger(init_type)
         self._cpu_limited = False
         self._effects: list[Effect] = []
+        self._possible: Event | None = None  #: judged already, and nothing has happened since
 
     # The questions and the one command
 
@@ -124,12 +125,15 @@ class Environment:
 
     def refusal(self, event: Event) -> str | None:
         """Why this event is not possible now, as the Runtime API's error type; None when it is."""
-        return refusals.refusal(self, event)
+        why = refusals.refusal(self, event)
+        self._possible = event if why is None else None
+        return why
 
     def handle(self, event: Event) -> list[Effect]:
         """Apply one event and say what to do. Raises IllegalEvent, with the story, and changes nothing."""
-        if self.refusal(event) is not None:
+        if event is not self._possible and self.refusal(event) is not None:
             raise IllegalEvent(f"{event!r} in {self.phase.value}, runtime {self.runtime.value}\n{self.journal}")
+        self._possible = None
         before = self.phase
         effects: list[Effect] = []
         self._effects = self._ledger.effects = effects

@@ -250,6 +250,11 @@ class RuntimeApi:
         lane.serves(invocation)
         request.hand_over(render_next(invocation, deadline_ms, "Lambent-Lane: 1\r\n"), lane)
 
+    @property
+    def asks_at_once(self) -> bool:
+        """Whether the result that is being fed has the question for more in it: the runtime is idle at once."""
+        return self._lane is not None and self._lane.asking
+
     def deliver_shutdown(self, participant: str, reason: str, deadline_ms: int) -> None:
         """Hand an external extension its SHUTDOWN event."""
         self._hand(participant, render_shutdown(reason, deadline_ms))

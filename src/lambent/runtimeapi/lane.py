@@ -50,6 +50,7 @@ class Lane(Successor):
         self._request_id = ""  #: of the invocation that was delivered last
         self._buffer = bytearray()
         self._left = 0  #: bytes of a frame that is too large, still to be dropped
+        self.asking = False  #: a result is being fed, and its question follows
 
     def deliver(self, invocation: Invocation, deadline_ms: int) -> None:
         """Hand over an invocation."""
@@ -138,7 +139,9 @@ class Lane(Successor):
         lifecycle = self._lifecycle
         if lifecycle.refusal(event) is not None:
             return self.abort()
+        self.asking = True
         lifecycle.feed(event)
+        self.asking = False
         following = NextRequested(lifecycle.now())
         if lifecycle.refusal(following) is None:
             lifecycle.feed(following)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -200,22 +201,26 @@ class Chronicle:
         function = self._function
         self._record(records.Start(invocation.request_id, function.version, invocation.trace_id, function.function_arn))
 
-    def ended(self, report: do.ReportEnd, memory_peak_bytes: int | None, *, cold: bool) -> None:
-        """END and REPORT. When neither the caller nor a subscriber waits for them, in spare time."""
+    def ended(self, report: do.ReportEnd, memory_peak: Callable[[], int | None], *, cold: bool) -> None:
+        """END and REPORT. When neither the caller nor a subscriber waits for them, in spare time.
+
+        The peak, in bytes, is the environment's so far; a few microseconds of the next invocation do not change it.
+        """
         self._drain()
-        used = min(records.memory_mb(memory_peak_bytes), self._function.memory_mib)
-        figures = _Figures(self._start_wall, report, used, cold, self._repeated)
+        write = partial(self._write_end, self._start_wall, report, memory_peak, cold, self._repeated,
+                        self._clock.wall())  # fmt: skip
         self._repeated = False
-        write = partial(self._write_end, figures, self._clock.wall())
         if report.invocation.reply_after_report or self.telemetry.active:
             write()
             self._tailing = False
         else:
             self._parts.spare.leave(write)
 
-    def _write_end(self, figures: _Figures, wall_s: float) -> None:
+    def _write_end(self, start_wall: float, report: do.ReportEnd, memory_peak: Callable[[], int | None], cold: bool,
+                   repeated: bool, wall_s: float) -> None:  # fmt: skip
         """A handler's own error without a type from the runtime shows no Status in the text."""
-        report = figures.report
+        used_mb = min(records.memory_mb(memory_peak()), self._function.memory_mib)
+        figures = _Figures(start_wall, report, used_mb, cold, repeated)
         invocation = report.invocation
         self._record(records.End(invocation.request_id), wall_s)
         shown = "success" if report.status == "error" and not report.error_type else report.status

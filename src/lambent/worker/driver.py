@@ -384,7 +384,7 @@ class Driver:
         served = self._served()
         if invocation.reply_after_report:
             served.log_tail = self.chronicle.tail()
-        if self.machine.runtime is State.RESPONDED and not self.machine.extensions:
+        if self.machine.runtime is State.RESPONDED and not (self.machine.extensions or self._api.asks_at_once):
             self._parts.owner.settling(self.number)
         self._parts.owner.replied(invocation, effect.outcome, served)
         # Whoever wanted the bytes has them; the journals keep the objects.
@@ -465,7 +465,7 @@ class Driver:
 
     def _report_end(self, effect: do.ReportEnd) -> None:
         assert self.sandbox is not None
-        self.chronicle.ended(effect, self.sandbox.memory_peak(), cold=self._served().cold)
+        self.chronicle.ended(effect, self.sandbox.memory_peak, cold=self._served().cold)
 
     def _report_entrypoint(self, effect: do.ReportEntrypoint) -> None:
         self.chronicle.entrypoint_missing(effect)
