@@ -476,6 +476,11 @@ def test_result_in_one_piece_is_sent_as_it_is(ask: Ask) -> None:
     assert (answer.status, answer.read()) == (200, b'{"statusCode": 404}')
 
 
+def test_status_and_headers_that_never_come_leave_an_empty_200(ask: Ask) -> None:
+    answer = ask([], type=PRELUDE)
+    assert (answer.status, answer.getheader("Content-Type"), answer.read()) == (200, "application/octet-stream", b"")
+
+
 @pytest.mark.parametrize("steps", [
     [["send", "no JSON" + "\0" * 8]], [["send", '{"statusCode": 200}']], [["send", '{"statusCode": "x"}' + "\0" * 8]],
     [["send", '{"headers": {"a b": "c"}}' + "\0" * 8]], [["exit", 1]], [["error", "Function.Broken", "early"]],

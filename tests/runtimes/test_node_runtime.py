@@ -313,6 +313,28 @@ for (const symbol of Object.getOwnPropertySymbols(inner)) exports.handler[symbol
     assert post.body.decode() == '{"mark":"response","waterMark":77} ,,,true ' + post.path.split("/")[-2]
 
 
+@pytest.mark.parametrize(("ending", "expected"), [
+    ("stream.write('a'); stream.end('b');", '{"statusCode":404}' + "\0" * 8 + "ab"),
+    ("stream.write(''); stream.end();", '{"statusCode":404}' + "\0" * 8),
+    ("stream.end();", ""), ("stream.end('no');", "no"),
+    ("await require('node:stream/promises').pipeline(require('node:stream').Readable.from([]), stream);", ""),
+])  # fmt: skip
+async def test_status_and_headers_of_a_stream_go_with_its_first_write(
+    node: PreparedRuntime, task: Task, ending: str, expected: str
+) -> None:
+    """Not with `end`, which is what redirects without a body stumble over (the official client's issue 97)."""
+    code = task({"app.js": f"""
+exports.handler = awslambda.streamifyResponse(async (event, stream) => {{
+  stream = awslambda.HttpResponseStream.from(stream, {{ statusCode: 404 }});
+  {ending}
+}});
+"""})
+    async with guest(node, code) as running:
+        post = await running.invoke()
+    assert post.headers["content-type"] == "application/vnd.awslambda.http-integration-response"
+    assert post.body.decode() == expected
+
+
 @pytest.mark.parametrize(("waits", "ran"), [(True, True), (False, False)])
 async def test_a_streaming_handler_waits_for_an_empty_event_loop_unless_told_not_to(
     node: PreparedRuntime, task: Task, waits: bool, ran: bool
@@ -335,6 +357,13 @@ async def test_the_global_of_streaming_is_left_out_on_request(node: PreparedRunt
     code = task({"app.js": "exports.handler = async () => typeof awslambda;"})
     async with guest(node, code, environment={"AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA": "true"}) as running:
         assert (await running.invoke()).json == "undefined"
+
+
+async def test_no_module_is_the_main_one(node: PreparedRuntime, task: Task) -> None:
+    """On AWS the first program is an ES module: who looks for the program's name or folder there finds nothing."""
+    code = task({"app.js": "exports.handler = async () => [typeof require.main, typeof process.mainModule];"})
+    async with guest(node, code) as running:
+        assert (await running.invoke()).json == ["undefined", "undefined"]
 
 
 async def test_text_logs(node: PreparedRuntime, task: Task) -> None:

@@ -86,6 +86,8 @@ class UrlStream:
             if not self._begun and self._prelude is None:
                 self._expect(outcome.content_type)
                 self._take(outcome.payload)
+            if self._prelude is not None and not self._prelude:
+                self._expect("")  # it announced status and headers, and then sent nothing
             if self._begun:
                 self._request.finish()
             elif not self._failed:

@@ -14,6 +14,8 @@ const EXIT_UNHANDLED_REJECTION = 128;
 const EXIT_UNCAUGHT_EXCEPTION = 129;
 const EXIT_NEVER_SETTLED = 13; // Node.js's own code for a main module that never settles
 
+process.mainModule = undefined; // `require.main` of the function's modules: on AWS the first program is an ES module
+
 const environ = process.env;
 if (environ.LAMBENT_PARKED) waitForOrders();
 const settled = Promise.resolve();

@@ -26,6 +26,11 @@ class ResponseStream extends Writable {
 
   /** Bytes and text go as they are, everything else as JSON. */
   write(chunk, ...more) {
+    if (this.#prelude !== "") {
+      const prelude = this.#prelude;
+      this.#prelude = "";
+      super.write(prelude);
+    }
     const plain = typeof chunk === "string" || Buffer.isBuffer(chunk) || chunk?.constructor === Uint8Array;
     return super.write(plain ? chunk : JSON.stringify(chunk), ...more);
   }
@@ -36,7 +41,7 @@ class ResponseStream extends Writable {
     this.#contentType = String(type);
   }
 
-  /** Begin with this text, whatever is written first. */
+  /** Put this text before what is written first. As on AWS `end` alone does not send it, nor `end` with a chunk. */
   startWith(contentType, text) {
     this.setContentType(contentType);
     this.#prelude = text;
@@ -51,10 +56,7 @@ class ResponseStream extends Writable {
   }
 
   #begin() {
-    if (this.#wire === null) {
-      this.#wire = this.#open(this.#contentType);
-      if (this.#prelude !== "") this.#wire.write(Buffer.from(this.#prelude), () => {});
-    }
+    this.#wire ??= this.#open(this.#contentType);
     return this.#wire;
   }
 }
