@@ -359,6 +359,23 @@ async def test_the_global_of_streaming_is_left_out_on_request(node: PreparedRunt
         assert (await running.invoke()).json == "undefined"
 
 
+@pytest.mark.parametrize(("code", "frames"), [
+    ("export function handler() { throw new Error('x'); }", ["Runtime.handler", "Runtime.handleOnceNonStreaming"]),
+    ("export const handler = awslambda.streamifyResponse(function now() { throw new Error('x'); });",
+     ["Runtime.now [as handler]", "Runtime.handleOnceStreaming"]),
+    ("export const handler = awslambda.streamifyResponse(async function later() {\n"
+     "  await new Promise(setImmediate); throw new Error('x');\n});",
+     ["Runtime.later [as handler]", "async Runtime.handleOnceStreaming"]),
+])  # fmt: skip
+async def test_under_a_handler_stands_one_frame_with_the_name_that_it_has_on_aws(
+    node: PreparedRuntime, task: Task, code: str, frames: list[str]
+) -> None:
+    async with guest(node, task({"app.mjs": code})) as running:
+        post = await running.invoke()
+    named = [line.strip().removeprefix("at ").partition(" (")[0] for line in post.json["trace"][1:]]
+    assert [name for name in named if not name.startswith("process.")] == frames
+
+
 async def test_no_module_is_the_main_one(node: PreparedRuntime, task: Task) -> None:
     """On AWS the first program is an ES module: who looks for the program's name or folder there finds nothing."""
     code = task({"app.js": "exports.handler = async () => [typeof require.main, typeof process.mainModule];"})

@@ -47,7 +47,7 @@ const client = new RuntimeClient(environ.AWS_LAMBDA_RUNTIME_API, (headers, paylo
   else delete environ._X_AMZN_TRACE_ID;
   invocation = new Invocation(headers, finish, (id, contentType) => client.stream(id, contentType));
   log.setInvocation(invocation.id, headers["lambda-runtime-aws-tenant-id"]);
-  settled.then(() => invocation.run(handler, payload)); // so that stack traces do not show our socket
+  settled.then(invocation.of(handler, payload)); // so that stack traces do not show our socket
 });
 
 function finish(kind, value) {

@@ -14,7 +14,8 @@ const NEVER_SETTLED =
 /** Takes what is written to a stream after its invocation is over. */
 const NOBODY = { write: (_chunk, done) => done(), end: (done) => done() };
 
-class Invocation {
+/** Its class and the two methods that call a handler are named as in the stack traces that AWS shows. */
+const Invocation = class Runtime {
   #finish;
   #called = false; // the first of callback, succeed, fail and done counts, later ones do not
   #done = false;
@@ -35,14 +36,20 @@ class Invocation {
     this.#whenEmpty = () => this.#end("result", null); // a callback that is never called
   }
 
-  run(handler, payload) {
+  /** What to run for this event. Bound: no further frame of ours stands under the handler. */
+  of(handler, payload) {
+    this.handler = handler;
+    return (streams(handler) ? this.handleOnceStreaming : this.handleOnceNonStreaming).bind(this, payload);
+  }
+
+  handleOnceNonStreaming(payload) {
+    const { handler } = this;
     try {
       const event = JSON.parse(payload);
-      if (streams(handler)) return this.#stream(handler, event);
       // Up to 22 only a function declared async must settle: what else leaves nothing to do has forgotten its callback.
       if (MAJOR < 24 && handler.constructor?.name === "AsyncFunction")
         this.#whenEmpty = () => this.#end("error", runtimeError("NodeJsExit", NEVER_SETTLED));
-      const result = handler(event, this.#context(), this.#callback);
+      const result = this.handler(event, this.#context(), this.#callback);
       if (typeof result?.then === "function") {
         if (MAJOR >= 24) this.#whenEmpty = this.#neverSettled;
         result.then((value) => this.#settle(null, value, false), (error) => this.#settle(handled(error), null, false));
@@ -52,25 +59,26 @@ class Invocation {
     }
   }
 
-  #stream(handler, event) {
+  async handleOnceStreaming(payload) {
     const open = (type) => (this.#done ? NOBODY : this.#openStream(this.id, type));
-    const stream = new ResponseStream(open, highWaterMark(handler));
-    const { succeed, fail, done, ...context } = Object.getOwnPropertyDescriptors(this.#context());
-    const result = handler(event, stream, Object.defineProperties({}, context));
-    if (typeof result?.then !== "function") {
-      const message = "Streaming does not support non-async handlers.";
-      return this.#end("error", MAJOR >= 24 ? new Error(message) : message);
+    const stream = new ResponseStream(open, highWaterMark(this.handler));
+    try {
+      const event = JSON.parse(payload);
+      const { succeed, fail, done, ...context } = Object.getOwnPropertyDescriptors(this.#context());
+      const result = this.handler(event, stream, Object.defineProperties({}, context));
+      if (typeof result?.then !== "function") {
+        const message = "Streaming does not support non-async handlers.";
+        return this.#end("error", MAJOR >= 24 ? new Error(message) : message);
+      }
+      this.#whenEmpty = this.#neverSettled;
+      const value = await result;
+      if (value !== undefined) console.warn("Streaming handlers ignore return values.");
+    } catch (error) {
+      return this.#end("error", handled(error));
     }
-    this.#whenEmpty = this.#neverSettled;
-    result.then(
-      (value) => {
-        if (value !== undefined) console.warn("Streaming handlers ignore return values.");
-        // What was begun may go on, such as a pipe; a stream that nobody will end is ended when nothing is left to do.
-        this.#whenEmpty = () => stream.end();
-        finished(stream, (error) => (error ? this.#end("error", error) : this.#streamed()));
-      },
-      (error) => this.#end("error", handled(error)),
-    );
+    // What was begun may go on, such as a pipe; a stream that nobody will end is ended when nothing is left to do.
+    this.#whenEmpty = () => stream.end();
+    finished(stream, (error) => (error ? this.#end("error", error) : this.#streamed()));
   }
 
   /** The caller has everything; like a callback, a streaming handler may leave work that is waited for. */
@@ -132,7 +140,7 @@ class Invocation {
       getRemainingTimeInMillis: () => deadline - Date.now(),
     });
   }
-}
+};
 
 /** Rejecting with nothing is still a failure. */
 function handled(error) {
