@@ -361,6 +361,9 @@ async def test_the_global_of_streaming_is_left_out_on_request(node: PreparedRunt
 
 @pytest.mark.parametrize(("code", "frames"), [
     ("export function handler() { throw new Error('x'); }", ["Runtime.handler", "Runtime.handleOnceNonStreaming"]),
+    ("const { then } = Promise.prototype;\n"
+     "Promise.prototype.then = function bound(...all) { return then.apply(this, all.map((f) => (v) => f(v))); };\n"
+     "export function handler() { throw new Error('x'); }", ["Runtime.handler", "Runtime.handleOnceNonStreaming"]),
     ("export const handler = awslambda.streamifyResponse(function now() { throw new Error('x'); });",
      ["Runtime.now [as handler]", "Runtime.handleOnceStreaming"]),
     ("export const handler = awslambda.streamifyResponse(async function later() {\n"

@@ -18,7 +18,6 @@ process.mainModule = undefined; // `require.main` of the function's modules: on 
 
 const environ = process.env;
 if (environ.LAMBENT_PARKED) waitForOrders();
-const settled = Promise.resolve();
 let handler = null;
 let invocation = null; // the one that is running
 let idle = false; // waiting for an invocation
@@ -47,7 +46,7 @@ const client = new RuntimeClient(environ.AWS_LAMBDA_RUNTIME_API, (headers, paylo
   else delete environ._X_AMZN_TRACE_ID;
   invocation = new Invocation(headers, finish, (id, contentType) => client.stream(id, contentType));
   log.setInvocation(invocation.id, headers["lambda-runtime-aws-tenant-id"]);
-  settled.then(invocation.of(handler, payload)); // so that stack traces do not show our socket
+  invocation.run(handler, payload);
 });
 
 function finish(kind, value) {
