@@ -335,6 +335,34 @@ exports.handler = awslambda.streamifyResponse(async (event, stream) => {{
     assert post.body.decode() == expected
 
 
+@pytest.mark.parametrize(("body", "expected"), [
+    ("stream.write(null);", ("TypeError", "Cannot read properties of null (reading 'length')")),
+    ("stream.write(undefined);", ("TypeError", "Cannot read properties of undefined (reading 'length')")),
+    ("throw undefined;", ("handled", "callback called with Error argument, but there was a problem while retrieving "
+                                     "one or more of its message, name, and stack")),
+])  # fmt: skip
+async def test_mistakes_in_streaming_handlers_are_told_as_the_official_client_tells_them(
+    node: PreparedRuntime, task: Task, body: str, expected: tuple[str, str]
+) -> None:
+    """Its version 3.3, which these were compared with."""
+    code = task({"app.js": f"exports.handler = awslambda.streamifyResponse(async (event, stream) => {{ {body} }});"})
+    async with guest(node, code) as running:
+        post = await running.invoke()
+    assert (post.json["errorType"], post.json["errorMessage"]) == expected
+
+
+async def test_a_stream_of_http_without_metadata_fails_at_its_first_write(node: PreparedRuntime, task: Task) -> None:
+    code = task({"app.js": """
+exports.handler = awslambda.streamifyResponse(async (event, stream) => {
+  stream = awslambda.HttpResponseStream.from(stream);
+  stream.write("x");
+});
+"""})
+    async with guest(node, code) as running:
+        post = await running.invoke()
+    assert (post.json["errorType"], post.json["errorMessage"][:23]) == ("TypeError", 'The "chunk" argument mu')
+
+
 @pytest.mark.parametrize(("waits", "ran"), [(True, True), (False, False)])
 async def test_a_streaming_handler_waits_for_an_empty_event_loop_unless_told_not_to(
     node: PreparedRuntime, task: Task, waits: bool, ran: bool

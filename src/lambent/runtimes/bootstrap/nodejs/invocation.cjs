@@ -80,7 +80,7 @@ const Invocation = class Runtime {
       const value = await result;
       if (value !== undefined) console.warn("Streaming handlers ignore return values.");
     } catch (error) {
-      return this.#end("error", handled(error));
+      return this.#end("error", MAJOR >= 24 ? handled(error) : error);
     }
     // What was begun may go on, such as a pipe; a stream that nobody will end is ended when nothing is left to do.
     this.#whenEmpty = () => stream.end();

@@ -17,7 +17,7 @@ class ResponseStream extends Writable {
   #open; // (contentType) => the response on the wire: write(chunk, done), end(done)
   #wire = null;
   #contentType = "application/octet-stream";
-  #prelude = "";
+  #prelude = []; // what is written before anything else is
 
   constructor(open, highWaterMark) {
     super({ highWaterMark });
@@ -26,11 +26,8 @@ class ResponseStream extends Writable {
 
   /** Bytes and text go as they are, everything else as JSON. */
   write(chunk, ...more) {
-    if (this.#prelude !== "") {
-      const prelude = this.#prelude;
-      this.#prelude = "";
-      super.write(prelude);
-    }
+    void chunk.length; // nothing has none: as on AWS that throws here, and does not travel as JSON
+    for (const part of this.#prelude.splice(0)) super.write(part);
     const plain = typeof chunk === "string" || Buffer.isBuffer(chunk) || chunk?.constructor === Uint8Array;
     return super.write(plain ? chunk : JSON.stringify(chunk), ...more);
   }
@@ -41,10 +38,10 @@ class ResponseStream extends Writable {
     this.#contentType = String(type);
   }
 
-  /** Put this text before what is written first. As on AWS `end` alone does not send it, nor `end` with a chunk. */
-  startWith(contentType, text) {
+  /** Put these parts before what is written first. As on AWS `end` does not send them, not even `end` with a chunk. */
+  startWith(contentType, ...parts) {
     this.setContentType(contentType);
-    this.#prelude = text;
+    this.#prelude = parts;
   }
 
   _write(chunk, _encoding, done) {
@@ -69,9 +66,12 @@ const awslambda = {
     return handler;
   },
   HttpResponseStream: class HttpResponseStream {
-    /** Give the response a status, headers and cookies; the body is what is written to the stream. */
+    /**
+     * Give the response a status, headers and cookies; the body is what is written to the stream. Without metadata the
+     * first write throws, as on AWS.
+     */
     static from(stream, metadata) {
-      stream.startWith(PRELUDE_TYPE, JSON.stringify(metadata ?? {}) + PRELUDE_END);
+      stream.startWith(PRELUDE_TYPE, JSON.stringify(metadata), PRELUDE_END);
       return stream;
     }
   },
