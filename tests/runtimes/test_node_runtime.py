@@ -313,6 +313,30 @@ for (const symbol of Object.getOwnPropertySymbols(inner)) exports.handler[symbol
     assert post.body.decode() == '{"mark":"response","waterMark":77} ,,,true ' + post.path.split("/")[-2]
 
 
+@pytest.mark.parametrize(("inner", "expected"), [
+    ("async () => 1", ("succeeded", 1)), ("async () => { throw new Error('x'); }", ("failed", "x")),
+    ("async () => 'break'", ("failed", "broken")),
+])  # fmt: skip
+async def test_what_replaces_the_contexts_methods_is_told_of_the_end(
+    node: PreparedRuntime, task: Task, inner: str, expected: tuple[str, object]
+) -> None:
+    """So Elastic's agent ends its transaction, and sends it, before the caller is answered."""
+    code = task({"app.js": f"""
+const inner = {inner};
+exports.handler = (event, context) => {{
+  const {{ succeed, fail }} = context;
+  context.succeed = (value) => {{
+    if (value === 'break') throw new Error('broken');
+    succeed(['succeeded', value]);
+  }};
+  context.fail = (error) => succeed(['failed', error.message]);
+  return inner();
+}};
+"""})
+    async with guest(node, code) as running:
+        assert tuple((await running.invoke()).json) == expected
+
+
 @pytest.mark.parametrize(("ending", "expected"), [
     ("stream.write('a'); stream.end('b');", '{"statusCode":404}' + "\0" * 8 + "ab"),
     ("stream.write(''); stream.end();", '{"statusCode":404}' + "\0" * 8),

@@ -54,10 +54,16 @@ const Invocation = class Runtime {
       // Up to 22 only a function declared async must settle: what else leaves nothing to do has forgotten its callback.
       if (MAJOR < 24 && handler.constructor?.name === "AsyncFunction")
         this.#whenEmpty = () => this.#end("error", runtimeError("NodeJsExit", NEVER_SETTLED));
-      const result = this.handler(event, this.#context(), this.#callback);
+      const context = this.#context();
+      const result = this.handler(event, context, this.#callback);
       if (typeof result?.then === "function") {
-        if (MAJOR >= 24) this.#whenEmpty = this.#neverSettled;
-        result.then((value) => this.#settle(null, value, false), (error) => this.#settle(handled(error), null, false));
+        if (MAJOR >= 24) {
+          this.#whenEmpty = this.#neverSettled;
+          result.then((value) => this.#settle(null, value, false), (error) => this.#settle(handled(error), null, false));
+        } else {
+          // What stands in the context now: tracing layers replace it to learn of the end, as Elastic's does.
+          result.then(context.succeed, context.fail)?.catch?.(context.fail);
+        }
       } else if (MAJOR >= 24) this.#end("result", result);
     } catch (error) {
       this.#settle(MAJOR >= 24 ? handled(error) : error, undefined, this.#waits);
