@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambent.errors import ApiError
-from lambent.names import PATTERNS, LayerName, parse_function, parse_layer
+from lambent.names import PATTERNS, LayerName, parse_function, parse_layer, split_qualifier
 
 HERE: dict[str, Any] = {"account": "000000000000", "region": "us-east-1"}
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:"
@@ -42,6 +42,22 @@ def test_forms_that_name_a_function(text: str, qualifier: str | None, name: str,
     assert (named.name, named.qualifier) == (name, expected)
     assert named.key == ("000000000000", "us-east-1", name)
     assert named.qualified_arn == ARN + name + (f":{expected}" if expected else "")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "qualifier"),
+    [
+        ("f", "f", None),
+        ("f:prod", "f", "prod"),
+        ("function:function", "function:function", None),
+        (ARN + "f", ARN + "f", None),
+        (ARN + "f:7", ARN + "f", "7"),
+        ("000000000000:function:f:$LATEST", "000000000000:function:f", "$LATEST"),
+        ("no name:7", "no name:7", None),
+    ],
+)
+def test_a_name_without_its_qualifier(text: str, name: str, qualifier: str | None) -> None:
+    assert split_qualifier(text) == (name, qualifier)
 
 
 @pytest.mark.parametrize(

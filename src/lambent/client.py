@@ -118,6 +118,9 @@ class Client:
     def configuration(self, name: str) -> dict[str, Any]:
         return self._object("GET", f"{_function(name)}/configuration")
 
+    def alias(self, function: str, name: str) -> dict[str, Any]:
+        return self._object("GET", f"{_function(function)}/aliases/{quote(name, safe='')}")
+
     def create_function(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """`request` has CreateFunction's members, Code.ZipFile as bytes."""
         body = dict(request)

@@ -144,6 +144,14 @@ def parse_function(text: str, qualifier: str | None = None, *, account: str, reg
     return named
 
 
+def split_qualifier(text: str) -> tuple[str, str | None]:
+    """A function's name or ARN without the qualifier, and the qualifier; text that is no name as it is."""
+    form = _FORMS.fullmatch(text)
+    if form is None or form["qualifier"] is None:
+        return text, None
+    return text[: form.start("qualifier") - 1], form["qualifier"]
+
+
 def not_allowed(account: str, action: str, arn: str) -> ApiError:
     """What belongs to another account, and is not shared with this one. The words are AWS's, who has none for those
     that would create a function there (recorded)."""

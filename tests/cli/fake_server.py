@@ -27,6 +27,7 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.functions: dict[str, dict[str, Any]] = {}
+        self.aliases: dict[tuple[str, str], dict[str, Any]] = {}  #: by function and name
         self.packages: dict[str, bytes] = {}
         self.urls: dict[str, str] = {}
         self.policies: dict[str, list[dict[str, Any]]] = {}  #: requests of AddPermission
@@ -244,6 +245,8 @@ class _Handler(BaseHTTPRequestHandler):
             package = base64.b64decode(request.pop("Code")["ZipFile"])
             return _json(201, self._keep(request["FunctionName"], request, package))
         name = rest[0]
+        if self.command == "GET" and rest[1:2] == ["aliases"] and (name, rest[2]) in fake.aliases:
+            return _json(200, fake.aliases[name, rest[2]])
         if name not in fake.functions:
             arn = f"arn:aws:lambda:us-east-1:000000000000:function:{name}"
             return _error(404, "ResourceNotFoundException", f"Function not found: {arn}")

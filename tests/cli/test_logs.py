@@ -108,6 +108,80 @@ def test_only_of_one_environment_that_lives_or_has_ended(lambent: Lambent, serve
         assert [line[14:] for line in ran.out.splitlines()] == [f"from {number}"]
 
 
+@pytest.fixture
+def versions(server: FakeServer, now_ms: int) -> None:
+    """hello, its versions 1 to 3, of which 3 writes to another group, and alias `live`, which leads to 1."""
+    for version in ("$LATEST", "1", "2", "3"):
+        group, named = ("shared", "hello") if version == "3" else (GROUP, "")
+        for name in ("hello", "hello:$LATEST") if version == "$LATEST" else (f"hello:{version}",):
+            server.add_function(name, FunctionName="hello", Version=version, LoggingConfig={"LogGroup": group})
+        server.add_log(group, f"from {version}\n", start_ms=now_ms - 10, stream=f"2026/11/21/{named}[{version}]ab")
+    server.add_log("shared", "from another\n", start_ms=now_ms, stream="2026/11/21/other[3]ab")
+    server.aliases["hello", "live"] = {"Name": "live", "FunctionVersion": "1"}
+
+
+def messages(lambent: Lambent, *argv: str) -> set[str]:
+    ran = lambent("logs", *argv)
+    assert (ran.code, ran.err) == (0, "")
+    return {line[14:] for line in ran.out.splitlines()}
+
+
+@pytest.mark.usefixtures("versions")
+@pytest.mark.parametrize(("name", "expected"), [
+    ("hello", {"from $LATEST", "from 1", "from 2"}), ("hello:1", {"from 1"}), ("hello:$LATEST", {"from $LATEST"}),
+    ("hello:3", {"from 3"}), ("hello:live", {"from 1"}),
+])  # fmt: skip
+def test_only_of_a_version_or_of_the_one_that_an_alias_leads_to(lambent: Lambent, name: str,
+                                                               expected: set[str]) -> None:
+    assert messages(lambent, name) == expected
+
+
+@pytest.mark.usefixtures("versions")
+def test_of_both_versions_of_an_alias_with_weights(lambent: Lambent, server: FakeServer) -> None:
+    routing = {"AdditionalVersionWeights": {"2": 0.1}}
+    server.aliases["hello", "live"] |= {"RoutingConfig": routing}
+    assert messages(lambent, "hello:live") == {"from 1", "from 2"}
+    server.aliases["hello", "live"] |= {"FunctionVersion": "3"}
+    assert messages(lambent, "hello:live") == {"from 3", "from 2"}
+
+
+@pytest.mark.usefixtures("versions")
+@pytest.mark.parametrize(("name", "what"), [("hello:nope", "alias nope"), ("hello:9", "version 9")])
+def test_an_alias_or_a_version_that_is_not_there_is_said(lambent: Lambent, name: str, what: str) -> None:
+    assert lambent("logs", name) == (4, "", f"lambent: hello has no {what}\n")
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_version_of_a_deleted_function_is_still_found(lambent: Lambent, server: FakeServer) -> None:
+    server.functions.clear()
+    server.aliases.clear()
+    assert messages(lambent, "hello:2") == {"from 2"}
+    assert "Function not found" in lambent("logs", "hello:live").err
+
+
+@pytest.mark.usefixtures("versions")
+def test_an_environment_of_another_version_is_said(lambent: Lambent, server: FakeServer) -> None:
+    server.stories["3f9a00-1"] = {"log_group": GROUP, "log_stream": "2026/11/21/[2]ab"}
+    assert messages(lambent, "hello:2", "-e", "3f9a00-1") == {"from 2"}
+    other = lambent("logs", "hello:live", "-e", "3f9a00-1")
+    assert other.code == 2 and "environment 3f9a00-1 is not of hello:live" in other.err
+
+
+@pytest.mark.usefixtures("versions")
+def test_what_is_followed_by_an_alias_goes_where_the_alias_is_led(server: FakeServer, now_ms: int) -> None:
+    with subprocess.Popen([sys.executable, "-m", "lambent.cli.main", "logs", "hello:live", "-f"], text=True,
+                          stdout=subprocess.PIPE, env=dict(os.environ)) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline()[14:] == "from 1\n"
+        server.aliases["hello", "live"] = {"Name": "live", "FunctionVersion": "2"}
+        assert process.stdout.readline()[14:] == "from 2\n"
+        server.aliases.clear()
+        server.add_log(GROUP, "late of 1\n", start_ms=now_ms, stream="2026/11/21/[1]ab")
+        assert process.stdout.readline()[14:] == "late of 1\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+
+
 def test_an_environment_that_nobody_knows_or_of_another_function_is_said(
     lambent: Lambent, server: FakeServer, now_ms: int
 ) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import heapq
 import json
-import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
 from lambent.cli import show
 from lambent.cli.exits import Stop
-from lambent.cli.options import AsJson, Endpoint, FunctionName, connect, environment_id, no_such_environment
+from lambent.cli.log_sources import Source, Sources
+from lambent.cli.options import AsJson, Endpoint, connect, environment_id, no_such_environment
 from lambent.client import Client
 from lambent.clock import Clock
 from lambent.errors import ApiError
@@ -25,16 +26,11 @@ OVERLAP_MS = 5_000
 A_MINUTE_S, A_DAY_S = 60.0, 86_400.0
 
 
-class Query(NamedTuple):
-    """Which events."""
-
-    group: str
-    stream: str | None = None  #: of one environment
-    pattern: str | None = None
-
-
 def logs(
-    name: FunctionName,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="name or ARN; with :ALIAS or :VERSION only what that version wrote",
+                            show_default=False)
+    ],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="go on printing new lines until Ctrl-C")] = False,
     since: Annotated[
         str, typer.Option("--since", metavar="WHEN", help="an age such as 30s, 10m, 2h or 1d, or an RFC 3339 time")
@@ -56,20 +52,26 @@ def logs(
     Examples:
       lambent logs hello
       lambent logs hello --follow --since 30s
+      lambent logs hello:live --follow
       lambent logs hello --filter 'ERROR -expected' --environment 7
       lambent logs hello --since 2026-11-21T09:00:00Z --json
     """
     start_ms = _start_ms(since, Clock().wall())
     with connect(endpoint) as client:
-        group = _group(client, name)
-        stream = None if environment is None else _stream(client, group, environment)
+        named = Sources(client, name)
+        sources, ask = named.now(), named.now
+        if environment is not None:
+            one = [_stream(client, sources, name, environment)]
+            ask = lambda: one  # noqa: E731
         printed = 0
-        for event in _events(client, Query(group, stream, pattern), start_ms, follow):
+        for event in _events(client, ask, pattern, start_ms, follow):
             _show(event, as_json)
             printed += 1
         if not printed and not as_json:
-            what = "nothing" if pattern is None and stream is None else "nothing of that kind"
-            show.note(f"{what} in {group} since {since}; a longer --since may show more")
+            all_of_it = pattern is None and environment is None and sources[0].versions is None
+            what = "nothing" if all_of_it else "nothing of that kind"
+            groups = " and ".join(source.group for source in sources)
+            show.note(f"{what} in {groups} since {since}; a longer --since may show more")
 
 
 def _start_ms(since: str, now_s: float) -> int:
@@ -83,60 +85,52 @@ def _start_ms(since: str, now_s: float) -> int:
     return max(0, int(moment.timestamp() * 1000))
 
 
-def _group(client: Client, name: str) -> str:
-    """The function's log group. A deleted function's logs are found by its name."""
-    try:
-        configuration = client.configuration(name)
-    except ApiError as error:
-        plain_name = re.fullmatch(r"[A-Za-z0-9_-]+", name)
-        if error.status != 404 or plain_name is None or not _exists(client, f"/aws/lambda/{name}"):
-            raise
-        return f"/aws/lambda/{name}"
-    logging = configuration.get("LoggingConfig") or {}
-    return str(logging.get("LogGroup") or f"/aws/lambda/{configuration['FunctionName']}")
-
-
-def _stream(client: Client, group: str, given: str) -> str:
+def _stream(client: Client, sources: list[Source], name: str, given: str) -> Source:
     """The log stream of an environment that lives, or has lived lately."""
     found = environment_id(client, given)
     try:
         story = client.story(found)
     except ApiError as error:
         raise no_such_environment(error, given) from None
-    if story["log_group"] != group:
-        raise Stop(f"environment {found} writes to {story['log_group']}, not to {group}")
-    return str(story["log_stream"])
+    group, stream = str(story["log_group"]), str(story["log_stream"])
+    of_group = [source for source in sources if source.group == group]
+    if not of_group:
+        raise Stop(f"environment {found} writes to {group}, not to {' or '.join(source.group for source in sources)}")
+    if not of_group[0].has(stream):
+        raise Stop(f"environment {found} is not of {name}: it writes to {stream}")
+    return of_group[0]._replace(stream=stream)
 
 
-def _exists(client: Client, group: str) -> bool:
-    try:
-        next(client.log_events(group, 0, pages=1), None)
-    except ApiError:
-        return False
-    return True
-
-
-def _events(client: Client, query: Query, start_ms: int, follow: bool) -> Iterator[dict[str, Any]]:
-    """Each event once. A group that does not exist yet has none."""
+def _events(client: Client, sources: Callable[[], list[Source]], pattern: str | None, start_ms: int,
+            follow: bool) -> Iterator[dict[str, Any]]:
+    """Each event once, by time. What is followed is asked for anew each time, since an alias may lead elsewhere."""
     seen: dict[str, int] = {}
     latest = start_ms
     while True:
-        try:
-            since_ms = max(start_ms, latest - OVERLAP_MS)
-            for event in client.log_events(query.group, since_ms, stream=query.stream, pattern=query.pattern):
-                key = event.get("eventId") or f"{event['timestamp']} {event.get('logStreamName')} {event['message']}"
-                if key not in seen:
-                    seen[key] = event["timestamp"]
-                    latest = max(latest, event["timestamp"])
-                    yield event
-        except ApiError as error:
-            if error.code != "ResourceNotFoundException":
-                raise
+        since_ms = max(start_ms, latest - OVERLAP_MS)
+        found = (_found(client, source, pattern, since_ms) for source in sources())
+        for event, wanted in heapq.merge(*found, key=lambda pair: int(pair[0]["timestamp"])):
+            latest = max(latest, event["timestamp"])
+            key = event.get("eventId") or f"{event['timestamp']} {event.get('logStreamName')} {event['message']}"
+            if wanted and key not in seen:
+                seen[key] = event["timestamp"]
+                yield event
         if not follow:
             return
         sys.stdout.flush()
         seen = {key: timestamp for key, timestamp in seen.items() if timestamp >= latest - OVERLAP_MS}
         time.sleep(POLL_S)
+
+
+def _found(client: Client, source: Source, pattern: str | None,
+           since_ms: int) -> Iterator[tuple[dict[str, Any], bool]]:
+    """What the group has, and whether it is wanted. A group that does not exist yet has nothing."""
+    try:
+        for event in client.log_events(source.group, since_ms, stream=source.stream, pattern=pattern):
+            yield event, source.has(str(event.get("logStreamName", "")))
+    except ApiError as error:
+        if error.code != "ResourceNotFoundException":
+            raise
 
 
 def _show(event: dict[str, Any], as_json: bool) -> None:
