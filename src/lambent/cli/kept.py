@@ -82,9 +82,13 @@ def _forget(folder: Path) -> None:
 
 
 def judge(outcome: ToolOutcome, complaint: str) -> None:
-    """Raise Stop, after all that the tool said, unless it ended well."""
+    """Raise Stop with one line of what the tool said, after the others, unless it ended well."""
     if outcome.code == 0:
         return
-    if outcome.stderr:
-        print(outcome.stderr.rstrip(), file=sys.stderr)
+    lines = outcome.stderr.rstrip().splitlines()
+    told = next((at for at, line in enumerate(lines) if line.strip() == outcome.complaint), None)
+    if told is not None:
+        del lines[told]
+    if lines:
+        print("\n".join(lines), file=sys.stderr)
     raise Stop(f"{complaint}: {outcome.complaint}")
