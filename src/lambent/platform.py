@@ -151,7 +151,7 @@ def _edge(settings: Settings, url: str, clock: Clock, store: Store, backend: San
     provoking = ChaosApi(dispatcher, store.functions, clock, settings.account, settings.region)
     managing = Management(dispatcher, make_token(settings.data_dir),
                           lambda: about | {"time": rfc3339(clock.wall()), "blanks": worker.blanks()},
-                          worker.is_guest, provoking)  # fmt: skip
+                          worker.guests.ask, provoking)  # fmt: skip
     streaming = StreamingInvoke(invoking, dispatcher)
     return Edge(invoking, streaming, urls, managing, control.handle, frozenset({settings.host}))
 

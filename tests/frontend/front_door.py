@@ -136,10 +136,12 @@ class FrontDoor:
         invoking = Invoke(self.functions, dispatcher, clock, Callers(ACCOUNT, REGION))
         urls = FunctionUrls(table, self.functions, invoking, dispatcher, clock, 4566)
         provoking = ChaosApi(dispatcher, self.functions, clock, ACCOUNT, REGION)
-        managing = Management(dispatcher, TOKEN, lambda: {"version": "0"}, lambda peer, own: peer[0] in self.guests,
-                              provoking)
+        managing = Management(dispatcher, TOKEN, lambda: {"version": "0"}, self._ask_guest, provoking)
         self.edge = Edge(invoking, StreamingInvoke(invoking, dispatcher), urls, managing, self._control,
                          frozenset({"lambda.test"}))  # fmt: skip
+
+    def _ask_guest(self, peer: tuple[str, int], _own: tuple[str, int], tell: Callable[[bool], None]) -> None:
+        tell(peer[0] in self.guests)
 
     def _control(self, request: Request) -> None:
         self.control.append(request)

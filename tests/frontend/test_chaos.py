@@ -76,7 +76,7 @@ class Door(FrontDoor):
         self.worker = FakeWorker()
         self.real.use(cast(Any, self.worker))
         provoking = ChaosApi(self.real, self.functions, self.clock, ACCOUNT, REGION)
-        self.edge._management = Management(self.real, TOKEN, dict, lambda peer, own: False, provoking)
+        self.edge._management = Management(self.real, TOKEN, dict, lambda peer, own, tell: tell(False), provoking)
 
     def post(self, what: str, body: Any = None, method: str = "POST") -> tuple[int, dict[str, Any]]:
         content = body if isinstance(body, bytes) else json.dumps(body or {}).encode()

@@ -7,6 +7,7 @@ neither: a request whose socket belongs to a guest's user is refused.
 from __future__ import annotations
 
 import hmac
+import traceback
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -23,24 +24,32 @@ PREFIX = "/_lambent/"
 
 
 class Management:
-    """`about` gives the members of `health` beside the status; `is_guest` tells sockets of environments."""
+    """`about` gives the members of `health` beside the status; `ask_guest` tells sockets of environments."""
 
     def __init__(self, dispatcher: Dispatcher, token: str, about: Callable[[], dict[str, Any]],
-                 is_guest: Callable[[tuple[str, int], tuple[str, int]], bool], provoking: ChaosApi) -> None:
+                 ask_guest: Callable[[tuple[str, int], tuple[str, int], Callable[[bool], None]], None],
+                 provoking: ChaosApi) -> None:
         self._dispatcher = dispatcher
         self._token = token
         self._about = about
-        self._is_guest = is_guest
+        self._ask_guest = ask_guest
         self._chaos = provoking
 
     def handle(self, request: Request) -> None:
-        if self._is_guest(request.peer, request.local):
+        """Never raises: the answer may come when whoever called this has long gone on."""
+        self._ask_guest(request.peer, request.local, lambda is_guest: self._judged(request, is_guest))
+
+    def _judged(self, request: Request, is_guest: bool) -> None:
+        if is_guest:
             _say(request, 403, "Environments have no access to the management API.")
             return
         try:
             self._route(request)
         except ApiError as error:
             _say(request, error.status, error.message, (("x-amzn-ErrorType", error.code),))
+        except Exception:
+            traceback.print_exc()
+            _say(request, 500, "Internal Server Error")
 
     def _route(self, request: Request) -> None:
         match request.path[len(PREFIX) :].strip("/").split("/"):

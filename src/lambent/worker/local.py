@@ -15,7 +15,7 @@ from lambent.core.model import FunctionVersion, InitType, Invocation
 from lambent.core.states import Phase
 from lambent.errors import ApiError
 from lambent.limits import MAX_EXTENSIONS
-from lambent.runtimeapi.peer import PeerLookup, holds_socket
+from lambent.runtimeapi.peer import PeerLookup
 from lambent.runtimes.catalog import RuntimeUnavailable
 from lambent.runtimes.preparation import Runtimes
 from lambent.sandbox.base import SandboxBackend
@@ -27,6 +27,7 @@ from lambent.worker.blanks import Blanks
 from lambent.worker.census import Census, Facts
 from lambent.worker.codes import Codes
 from lambent.worker.driver import Driver
+from lambent.worker.guests import Guests
 from lambent.worker.packages import PackageStore
 from lambent.worker.parts import Parts
 from lambent.worker.spare import SpareTime
@@ -71,6 +72,8 @@ class LocalWorker:
         self._empty.set()
         self._refused_before = 0
         self._looking, self._weighing = Census(self._facts), Census(self._facts, pss=True)
+        self.guests = Guests(peers, lambda: (driver.sandbox for driver in self._drivers.values()
+                                             if driver.sandbox is not None))  # fmt: skip
         self._expecting: asyncio.Task[None] | None = None
 
     def start(self, number: int, invocation: Invocation) -> None:
@@ -160,23 +163,6 @@ class LocalWorker:
     def blanks(self) -> int:
         """Parked blanks that wait for a function."""
         return self._parts.blanks.machine.parked()
-
-    def is_guest(self, peer: tuple[str, int], own: tuple[str, int]) -> bool:
-        """Whether the socket at `peer`, which talks to ours at `own`, belongs to an environment."""
-        owner = self._parts.peers.owner(peer, own) if self._parts.peers is not None else None
-        if owner is None:
-            return False
-        uid, inode = owner
-        for driver in self._drivers.values():
-            sandbox = driver.sandbox
-            if sandbox is None:
-                continue
-            if sandbox.guest_uid is None:  # guests are the same user as we: ask who has the socket open
-                if any(holds_socket(pid, inode) for pid in sandbox.usage().pids):
-                    return True
-            elif sandbox.guest_uid == uid:
-                return True
-        return False
 
     def find(self, environment_id: str) -> int | None:
         return self._numbers.get(self._whole(environment_id))
