@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import tracemalloc
 import uuid
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambent.clock import Clock
-from lambent.telemetry import logs, segments
+from lambent.telemetry import logs, resting, segments
 from lambent.telemetry.logs import LogStore, NoSuchStream
 from lambent.telemetry.resting import Row, Table
 
@@ -124,14 +125,41 @@ async def test_streams_that_rest_can_be_deleted_and_made_again(store: LogStore) 
     assert messages(store, "s04") == ["new\n"] and len(store.streams(GROUP)) == 1
 
 
+async def test_only_a_few_streams_are_put_to_rest_at_a_time(store: LogStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "AWAKE_STREAMS", 40)
+    monkeypatch.setattr(logs, "REST_AT_ONCE", 3)
+    rested = [0]
+    for number in range(100):
+        store.append(GROUP, f"s{number:02}", T + number, f"{number}\n")
+        rested.append(len(store._groups[GROUP].resting))
+        await written(store)
+    steps = {after - before for before, after in itertools.pairwise(rested)}
+    assert max(steps) == 3 and rested[-1] >= 60
+    assert set(store._groups[GROUP].streams) == {stream for _, stream in store._streams}
+    assert [messages(store, f"s{number:02}") for number in range(100)] == [[f"{number}\n"] for number in range(100)]
+
+
+async def test_what_is_deleted_before_it_is_its_turn_to_rest(store: LogStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "AWAKE_STREAMS", 8)
+    monkeypatch.setattr(logs, "REST_AT_ONCE", 1)
+    store._rest_beyond = 8
+    await fill(store, 9)  # s00 rests, s01 to s03 are to follow
+    store.delete_stream(GROUP, "s02")
+    await fill(store, 20)
+    assert sorted(stream.name for stream in store.streams(GROUP)) == [f"s{number:02}" for number in range(20)]
+    store.delete_group(GROUP)
+    await fill(store, 9)
+    assert sorted(stream.name for stream in store.streams(GROUP)) == [f"s{number:02}" for number in range(9)]
+
+
 async def test_streams_rest_only_once_they_are_written(store: LogStore) -> None:
     for number in range(50):
         store.append(GROUP, f"s{number:02}", T + number, f"{number}\n")
     assert len(store._streams) == 50 and len(store.filter_events(GROUP).events) == 50
     await written(store)
-    await fill(store, 130)
+    await fill(store, 140)
     assert len(store._streams) < 50
-    assert sum(len(messages(store, stream.name)) for stream in store.streams(GROUP)) == 310
+    assert sum(len(messages(store, stream.name)) for stream in store.streams(GROUP)) == 330
 
 
 async def test_streams_of_several_segments_stay(store: LogStore) -> None:
@@ -148,6 +176,12 @@ rows = st.builds(Row, st.text("ab/[", max_size=4), numbers, numbers, numbers, st
 
 @given(st.lists(st.tuples(st.lists(rows, max_size=8), st.text("ab/[", max_size=4))))
 def test_a_table_is_a_mapping_in_the_order_of_names(changes: list[tuple[list[Row], str]]) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(resting, "BLOCK_ROWS", 3)
+        check_against_a_mapping(changes)
+
+
+def check_against_a_mapping(changes: list[tuple[list[Row], str]]) -> None:
     table, mapping = Table("/folder"), dict[str, Row]()
     for put, removed in changes:
         named = {row.name: row for row in put}
@@ -172,6 +206,7 @@ def test_a_stream_that_rests_takes_little_memory() -> None:
         table, before = Table("/folder"), tracemalloc.get_traced_memory()[0]
         for _ in range(10):
             table.put([Row(f"2026/11/21/[$LATEST]{uuid.uuid4().hex}", T, T, 1000, True) for _ in range(500)])
+        assert len(table._blocks) > 2
         assert (tracemalloc.get_traced_memory()[0] - before) / 5000 < 170
     finally:
         tracemalloc.stop()

@@ -41,6 +41,7 @@ UNWRITTEN_BYTES = 64 * 1024 * 1024
 REORDER_MS = 2000
 #: As many streams are held ready to be written; of more, those rest that were not written for longest.
 AWAKE_STREAMS = 512
+REST_AT_ONCE = 8
 #: Begins no group's folder, since quote() leaves no plus sign.
 _DELETED = "+deleted-"
 
@@ -66,6 +67,7 @@ class LogStore:
         self._groups: dict[str, Group] = {}
         self._streams: dict[tuple[str, str], Stream] = {}  #: those that do not rest
         self._rest_beyond = AWAKE_STREAMS
+        self._tired: list[tuple[str, str]] = []  #: of `_streams`, those to be put to rest; the next one last
         self._unwritten = 0
         self._queue: list[Segment] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -253,17 +255,27 @@ class LogStore:
         return stream
 
     def _keep_awake(self, group: Group, stream: Stream) -> None:
-        if len(self._streams) >= self._rest_beyond:
+        if self._tired or len(self._streams) >= self._rest_beyond:
             self._rest()
         group.streams[stream.name] = self._streams[group.name, stream.name] = stream
 
     def _rest(self) -> None:
-        """Put half of the streams to rest; some cannot, since they wait for the writer or are large."""
-        by_age = sorted(self._streams.items(), key=lambda item: item[1].segments[-1].last_ms)
-        for name, older in itertools.groupby(sorted(by_age[: len(by_age) // 2], key=_group_of), _group_of):
-            for stream in self._groups[name].rest([stream for _, stream in older]):
-                del self._streams[name, stream.name]
-        self._rest_beyond = max(AWAKE_STREAMS, len(self._streams) * 2)
+        """Put half of the streams to rest, those not written for longest: a few each time one is made or woken.
+
+        Some cannot, since they wait for the writer or are large; the more there are, the later it is tried again.
+        """
+        if not self._tired:
+            by_age = sorted(self._streams.items(), key=lambda item: item[1].segments[-1].last_ms)
+            self._tired = [key for key, _ in by_age[: len(by_age) // 2]][::-1]
+            self._rest_beyond = 2 * len(by_age)
+        for key in self._tired[-REST_AT_ONCE:]:
+            stream = self._streams.get(key)
+            if stream is None or self._groups[key[0]].rest([stream]):
+                self._streams.pop(key, None)
+                self._rest_beyond -= 2
+        del self._tired[-REST_AT_ONCE:]
+        if not self._tired:
+            self._rest_beyond = max(AWAKE_STREAMS, self._rest_beyond)
 
     def _make_stream(self, group: Group, name: str, created_ms: int) -> Stream:
         stream = Stream(name, created_ms)
@@ -402,10 +414,6 @@ class LogStore:
         except OSError as error:
             log.warning("log group %s cannot be read: %s", group.name, error)
         self._streams.update(((group.name, name), stream) for name, stream in group.streams.items())
-
-
-def _group_of(item: tuple[tuple[str, str], Stream]) -> str:
-    return item[0][0]
 
 
 def _make_folder(group: Group) -> None:
