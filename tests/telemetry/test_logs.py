@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lambent.clock import Clock
-from lambent.telemetry import logs, queries, segments
+from lambent.telemetry import logs, queries, segments, writer
 from lambent.telemetry.logs import LogStore, NoSuchGroup, NoSuchStream
 from lambent.telemetry.queries import BadToken
 
@@ -41,7 +41,7 @@ async def opened(data_dir: Path) -> LogStore:
 
 
 async def flushed(store: LogStore) -> None:
-    while store._unwritten:
+    while store.writer._unwritten:
         await asyncio.sleep(0.01)
 
 
@@ -233,7 +233,7 @@ async def test_awkward_names_stay_inside_the_folder(tmp_path: Path, name: str) -
 
 async def test_deleted_group_is_gone_and_its_successor_empty(store: LogStore) -> None:
     store.append(GROUP, STREAM, T, "old")
-    store._hand_over()
+    store.writer.hand_over()
     store.append(GROUP, STREAM, T, "older")
     store.delete_group(GROUP)
     with pytest.raises(NoSuchGroup):
@@ -243,7 +243,7 @@ async def test_deleted_group_is_gone_and_its_successor_empty(store: LogStore) ->
     again = await opened(store.root.parents[2])
     assert forward(again) == ["new"]
     assert len(os.listdir(store.root)) == 1
-    assert again.lost_events == 0
+    assert again.writer.lost_events == 0
     await again.stop()
 
 
@@ -269,12 +269,12 @@ async def test_disk_that_refuses_costs_events_and_nothing_else(store: LogStore) 
     path = segment.path
     segment.path = "/dev/null/x.log"
     store.append(GROUP, STREAM, T + 1, "lost\n")
-    while not store.lost_events:
+    while not store.writer.lost_events:
         await asyncio.sleep(0.01)
-    assert "Not a directory" in store.trouble
+    assert "Not a directory" in store.writer.trouble
     segment.path = path
     store.append(GROUP, STREAM, T + 2, "kept too\n")
-    while store.trouble:
+    while store.writer.trouble:
         await asyncio.sleep(0.01)
     assert forward(store) == ["kept\n", "kept too\n"]
 
@@ -287,17 +287,17 @@ async def test_folder_that_was_taken_away_comes_back(store: LogStore) -> None:
     store.append(GROUP, STREAM, T + 1, "kept\n")
     store.append("/new", STREAM, T + 1, "kept\n")
     await flushed(store)
-    assert store.lost_events == 0
+    assert store.writer.lost_events == 0
     assert forward(store) == ["kept\n"]
     assert len(os.listdir(store.root)) == 2
 
 
 async def test_memory_is_bounded_when_the_disk_is_slow(store: LogStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "UNWRITTEN_BYTES", 1000)
+    monkeypatch.setattr(writer, "UNWRITTEN_BYTES", 1000)
     for number in range(100):
         store.append(GROUP, STREAM, T + number, "x" * 100)
     assert 0 < len(forward(store)) < 10
-    assert store.lost_events == 100 - len(forward(store))
+    assert store.writer.lost_events == 100 - len(forward(store))
 
 
 async def test_text_that_is_not_unicode_is_kept_readable(store: LogStore) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambent.clock import Clock
-from lambent.telemetry import logs, resting, segments
+from lambent.telemetry import logs, resting, segments, writer
 from lambent.telemetry.logs import LogStore, NoSuchStream
 from lambent.telemetry.resting import Row, Table
 
@@ -41,14 +41,14 @@ async def opened(data_dir: Path, now_ms: int = T) -> LogStore:
 @pytest.fixture
 async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LogStore]:
     monkeypatch.setattr(logs, "AWAKE_STREAMS", 4)
-    monkeypatch.setattr(logs, "FLUSH_DELAY_S", 0)
+    monkeypatch.setattr(writer, "FLUSH_DELAY_S", 0)
     made = await opened(tmp_path)
     yield made
     await made.stop()
 
 
 async def written(store: LogStore) -> None:
-    while store._unwritten or store._writing:
+    while store.writer._unwritten or store.writer._writing:
         await asyncio.sleep(0)
 
 

@@ -1,24 +1,21 @@
 """Logs: log groups and streams of one account and region, kept in files, as CloudWatch Logs shows them.
 
-`append` is for the hot path: it encodes the event and leaves it in memory. A writer thread puts what has gathered
-into segment files at most FLUSH_DELAY_S later. So a kill -9 loses that much, and never corrupts (`segments`).
-Everything but the writing happens on the event loop's thread; there are no locks. What is not written yet is
-found by queries all the same.
+`append` is for the hot path: it encodes the event and leaves it in memory. A thread puts what has gathered into segment
+files a little later (`writer`). So a kill -9 loses that much, and never corrupts (`segments`). Everything but the
+writing happens on the event loop's thread; there are no locks. What is not written yet is found all the same.
 
-Not here: what a group is (`groups`), files (`segments`), searching (`queries`), filter patterns (`pattern`), the
-words of the API (`control.operations.logs`), which events are too old (`retention`).
+Not here: what a group is (`groups`), files (`segments`, `writer`), searching (`queries`), filter patterns (`pattern`),
+the words of the API (`control.operations.logs`), which events are too old (`retention`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import logging
 import os
 import shutil
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -26,17 +23,15 @@ from lambent.clock import Clock
 from lambent.telemetry import queries, retention, segments
 from lambent.telemetry.groups import Group, RestingStream, Stream
 from lambent.telemetry.queries import FOREVER_MS, PAGE_EVENTS, Found, Page
-from lambent.telemetry.segments import Part, Position, Segment, Write
+from lambent.telemetry.segments import Part, Position, Segment
+from lambent.telemetry.writer import LogWriter
 
 log = logging.getLogger(__name__)
 
 #: Told of an event as it comes in: group, stream, time (ms), message.
 Tap = Callable[[str, str, int, str], None]
 
-FLUSH_DELAY_S = 0.05
 SEGMENT_BYTES = 1024 * 1024
-#: What may wait for a disk that does not answer; beyond it events are dropped and counted.
-UNWRITTEN_BYTES = 64 * 1024 * 1024
 #: An event this little older than its predecessor gets the predecessor's time, so that the segment stays ordered.
 REORDER_MS = 2000
 #: As many streams are held ready to be written; of more, those rest that were not written for longest.
@@ -61,19 +56,12 @@ class LogStore:
         self.root = data_dir / "logs" / account / region
         self.account = account
         self.region = region
-        self.lost_events = 0  #: dropped because the disk was full or too slow
-        self.trouble = ""  #: why the last write failed; empty when it did not
+        self.writer = LogWriter()
         self._clock = clock
         self._groups: dict[str, Group] = {}
         self._streams: dict[tuple[str, str], Stream] = {}  #: those that do not rest
         self._rest_beyond = AWAKE_STREAMS
         self._tired: list[tuple[str, str]] = []  #: of `_streams`, those to be put to rest; the next one last
-        self._unwritten = 0
-        self._queue: list[Segment] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._writing: asyncio.Future[list[str]] | None = None
-        self._executor = ThreadPoolExecutor(1, "logs")
         self._deleted = itertools.count()
         self._taps: list[Tap] = []
 
@@ -82,27 +70,20 @@ class LogStore:
     def begin(self) -> None:
         """Learn the groups of earlier servers; their streams are looked up when somebody asks. On the event loop;
         raises OSError."""
-        self._loop = asyncio.get_running_loop()
         for entry in os.scandir(self.root) if self.root.exists() else ():
             quoted, _, created = entry.name.rpartition("@")
             if entry.name.startswith(_DELETED):
-                self._executor.submit(shutil.rmtree, entry.path, True)
+                self.writer.after_that(shutil.rmtree, entry.path, True)
             elif quoted and created.isdecimal() and entry.is_dir():
                 name = _long_name(entry.path) if "+" in quoted else unquote(quoted)
                 if name:
                     days = retention.read(entry.path)
                     self._groups.setdefault(name, Group(name, entry.path, int(created), False, days))
-        if self._queue:
-            self._schedule()
+        self.writer.begin()
 
     async def stop(self) -> None:
         """Write what is left, and end the writer."""
-        while self._writing is not None or self._queue:
-            self._hand_over()
-            if self._writing is not None:
-                await asyncio.wait([self._writing])
-        self._loop = None
-        self._executor.shutdown()
+        await self.writer.stop()
 
     # writing
 
@@ -155,13 +136,13 @@ class LogStore:
         for stream in group.streams.values():
             self._streams.pop((name, stream.name), None)
             for segment in stream.segments:
-                self._forget(segment)
+                self.writer.forget(segment)
         del self._groups[name]
         # Renamed at once, so that a new group of this name starts empty; removed by the writer, behind its writes.
         hidden = f"{self.root}/{_DELETED}{os.getpid()}-{next(self._deleted)}"
         with contextlib.suppress(FileNotFoundError):
             os.rename(group.folder, hidden)
-        self._executor.submit(shutil.rmtree, hidden, True)
+        self.writer.after_that(shutil.rmtree, hidden, True)
 
     def delete_stream(self, group: str, name: str) -> None:
         """Forget a stream with all its events. Raises NoSuchGroup and NoSuchStream."""
@@ -199,12 +180,11 @@ class LogStore:
 
     def _remove(self, doomed: list[Segment]) -> None:
         for segment in doomed:
-            self._forget(segment)
-        self._executor.submit(segments.remove, [segment.path for segment in doomed])
+            self.writer.forget(segment)
+        self.writer.after_that(segments.remove, [segment.path for segment in doomed])
 
     def _add(self, stream: Stream, timestamp_ms: int, now_ms: int, message: str) -> None:
-        if self._unwritten > UNWRITTEN_BYTES:
-            self.lost_events += 1
+        if not self.writer.takes():
             return
         segment = stream.active
         if segment is None or timestamp_ms < segment.last_ms or segment.size > SEGMENT_BYTES:
@@ -213,9 +193,7 @@ class LogStore:
         segment.lines.append(line)
         segment.last_ms = timestamp_ms
         segment.size += len(line)
-        self._unwritten += len(line)
-        if not segment.queued:
-            self._enqueue(segment)
+        self.writer.gathered(segment, len(line))
 
     def _roll(self, stream: Stream, first_ms: int) -> Segment:
         number = max(segment.number for segment in stream.segments) + 1
@@ -226,10 +204,9 @@ class LogStore:
         if segment.header:
             segment.lines.append(segment.header)
             segment.size = len(segment.header)
-            self._unwritten += segment.size
         stream.segments.append(segment)
         stream.active = segment
-        self._enqueue(segment)
+        self.writer.gathered(segment, segment.size)
         return segment
 
     def _lazy_group(self, name: str) -> Group:
@@ -282,62 +259,6 @@ class LogStore:
         self._open_segment(stream, group.folder, 0, created_ms)
         self._keep_awake(group, stream)
         return stream
-
-    # the writer
-
-    def _enqueue(self, segment: Segment) -> None:
-        segment.queued = True
-        self._queue.append(segment)
-        if self._timer is None and self._writing is None and self._loop is not None:
-            self._schedule()
-
-    def _schedule(self) -> None:
-        assert self._loop is not None
-        self._timer = self._loop.call_later(FLUSH_DELAY_S, self._hand_over)
-
-    def _hand_over(self) -> None:
-        """Give the writer everything that has gathered. One batch is under way at a time."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._writing is not None or not self._queue:
-            return
-        batch = []
-        for segment in self._queue:
-            segment.queued = False
-            segment.sending, segment.lines = segment.lines, []
-            batch.append(Write(segment, segment.path, segment.written, segment.sending, segment.last_ms))
-        self._queue = []
-        loop = self._loop or asyncio.get_running_loop()
-        self._writing = loop.run_in_executor(self._executor, segments.write_all, batch)
-        self._writing.add_done_callback(lambda done: self._settle(batch, done.result()))
-
-    def _settle(self, batch: list[Write], results: list[str]) -> None:
-        self._writing = None
-        trouble = ""
-        for write, error in zip(batch, results, strict=True):
-            segment, size = write.segment, sum(map(len, write.lines))
-            if segment.sending is not write.lines:
-                continue  # its group was deleted meanwhile
-            self._unwritten -= size
-            segment.sending = []
-            if error:
-                trouble = error
-                segment.size -= size
-                self.lost_events += len(write.lines)
-            else:
-                segment.written += size
-        if trouble and trouble != self.trouble:
-            log.warning("log events are lost: %s", trouble)
-        self.trouble = trouble
-        if self._queue:
-            self._schedule()
-
-    def _forget(self, segment: Segment) -> None:
-        self._unwritten -= sum(map(len, segment.sending)) + sum(map(len, segment.lines))
-        segment.sending, segment.lines = [], []
-        if segment.queued:
-            self._queue.remove(segment)
 
     # reading
 
