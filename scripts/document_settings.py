@@ -20,7 +20,8 @@ _HEAD = """# Settings
 Each setting is a flag of `lambent up` and a variable; the flag goes before the variable, the variable before the
 default. An unknown flag or `LAMBENT_` variable and a value that does not fit are refused in one line, with exit code 2.
 
-The other commands read `LAMBENT_ENDPOINT` (the server to talk to) and `LAMBENT_TOKEN` (for `lambent retire`).
+The other commands read `LAMBENT_ENDPOINT` (the server to talk to) and `LAMBENT_TOKEN` (for `lambent retire` and
+`lambent chaos`).
 
 <!-- Written by scripts/document_settings.py from src/lambent/settings.py; a test fails when it is out of date. -->
 
@@ -40,7 +41,7 @@ def _row(setting: Setting) -> str:
     value = ", ".join(f"`{choice}`" for choice in setting.choices) or _VALUES[setting.kind]
     if setting.minimum is not None:
         value += f", {setting.minimum:g} or more"
-    default = _DEFAULTS.get(setting.name) or f"`{setting.default_text}`"
+    default = _DEFAULTS.get(setting.name) or (f"`{setting.default_text}`" if setting.default_text else "none")
     return f"| {flag} | `{setting.variable}` | {value} | {default} | {setting.help} |\n"
 
 

@@ -47,11 +47,22 @@ def test_what_is_asked_of_the_server(
     assert json.loads(lambent("chaos", *argv, "--token", TOKEN, "--json").out) == server.provoked[1]
 
 
+@pytest.mark.parametrize(("times", "how_long"), [
+    (["--times", "1"], "for one call"), (["--times", "3"], "for 3 calls"),
+    ([], "until it is cleared (lambent chaos clear)"),
+])  # fmt: skip
+def test_how_long_a_throttle_lasts_is_told(lambent: Lambent, server: FakeServer, times: list[str],
+                                           how_long: str) -> None:
+    ran = lambent("chaos", "throttle", "hello", *times, "--token", TOKEN)
+    assert ran.out == f"hello is throttled {how_long}\n"
+
+
 def test_clearing_names_the_function_if_there_is_one(lambent: Lambent, server: FakeServer) -> None:
     server.provoked = (200, {"cleared": 2})
     assert lambent("chaos", "clear", "--token", TOKEN).out == "cleared 2\n"
     assert asked(server) == ("DELETE", PATH, None)
-    lambent("chaos", "clear", "--function", "hello", "--token", TOKEN)
+    server.provoked = (200, {"cleared": 0})
+    assert lambent("chaos", "clear", "--function", "hello", "--token", TOKEN).out == "nothing was armed\n"
     assert asked(server) == ("DELETE", f"{PATH}?function=hello", None)
 
 

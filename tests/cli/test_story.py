@@ -117,7 +117,7 @@ def test_the_start_of_a_living_environments_id_is_enough(lambent: Lambent, serve
 def test_an_environment_that_nobody_knows_exits_4(lambent: Lambent, server: FakeServer) -> None:
     ran = lambent("story", "beef")
     assert (ran.code, ran.out) == (4, "")
-    assert "no environment beef is known; lambent ps lists" in ran.err
+    assert "no environment, function or version beef is known; lambent ps lists" in ran.err
 
 
 def test_the_name_of_a_function_tells_all_of_its_environments_and_what_met_none(

@@ -42,7 +42,10 @@ Examples:
 
 chaos = typer.Typer(name="chaos", cls=Group, help=_HELP, add_completion=False, rich_markup_mode=None,
                     pretty_exceptions_enable=False)  # fmt: skip
-Times = Annotated[int | None, typer.Option("--times", metavar="N", help="how often", min=1, show_default=False)]
+Times = Annotated[
+    int | None, typer.Option("--times", metavar="N", help="how many calls  [default: until it is cleared]", min=1,
+                             show_default=False)
+]
 
 
 @chaos.command()
@@ -186,7 +189,9 @@ def throttle(
     if as_json:
         show.data(answer)
     else:
-        how_long = f"for {_count(times, 'call')}" if times else "until it is cleared (lambent chaos clear)"
+        how_long = "until it is cleared (lambent chaos clear)"
+        if times:
+            how_long = "for one call" if times == 1 else f"for {times} calls"
         print(f"{name or 'every function'} is throttled {how_long}")
 
 
@@ -232,7 +237,7 @@ def clear(
     if as_json:
         show.data(answer)
     else:
-        print(f"cleared {answer['cleared']}")
+        print(f"cleared {answer['cleared']}" if answer["cleared"] else "nothing was armed")
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def deploy(
     """Create or update a function from a folder.
 
     requirements.txt (python) and package.json (nodejs) are installed into the package, not into your folder.
-    What was installed from the same requirements.txt before is taken again.
+    What was installed for the same requirements or the same package.json before is taken again.
 
     Deploying again updates the function; --handler, --runtime and the rest keep their values if not given.
     The exit code is 1 when the function cannot be made ready.

@@ -122,7 +122,7 @@ def _told(client: Client, given: str) -> dict[str, Any]:
     except ApiError as error:
         if error.status not in (400, 404):
             raise
-        raise Stop(f"no environment {given} is known; lambent ps lists those that live (nor is it a function)",
+        raise Stop(f"no environment, function or version {given} is known; lambent ps lists the environments that live",
                    API_ERROR) from None  # fmt: skip
 
 

@@ -54,7 +54,8 @@ def _address_trouble(error: OSError, host: str, port: int) -> str:
 
 def _parameter(setting: Setting) -> inspect.Parameter:
     """A flag. Values stay text: the table of settings judges them, whether they come from a flag or a variable."""
-    text = f"{setting.help}  [variable: {setting.variable}; default: {setting.default_text}]"
+    default = f"; default: {setting.default_text}" if setting.default_text else ""
+    text = f"{setting.help}  [variable: {setting.variable}{default}]"
     if setting.kind is bool:
         option: Any = typer.Option(f"{setting.flag}/--no-{setting.flag[2:]}", help=text, show_default=False)
         annotation: Any = Annotated[bool | None, option]
