@@ -14,8 +14,8 @@ import socket
 from lambent.http1_connection import Connection
 from lambent.http1_parse import Budget, Pace
 from lambent.runtimeapi.app import BODY_LIMIT, RuntimeApi
-from lambent.runtimeapi.peer import holds_socket
 from lambent.sandbox.base import Sandbox
+from lambent.worker.guests import is_of
 from lambent.worker.parts import Parts
 
 #: Open connections to one environment's Runtime API: enough for a runtime and ten extensions, and a bound for what a
@@ -119,7 +119,4 @@ class Door:
         if self._parts.network == "isolated":
             return True  # nobody else is on that network
         own = sandbox.api_address.rsplit(":", 1)
-        uid, inode = self._parts.peers.owner(peer, (own[0], int(own[1]))) or (None, 0)
-        if sandbox.guest_uid is not None:
-            return uid == sandbox.guest_uid
-        return any(holds_socket(pid, inode) for pid in sandbox.usage().pids)
+        return is_of(sandbox, self._parts.peers.owner(peer, (own[0], int(own[1]))))

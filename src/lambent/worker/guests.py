@@ -1,8 +1,8 @@
-"""Who of those that connect to the server's port belongs to an environment.
+"""Whose a socket is: whether it belongs to an environment, and to which.
 
 The kernel names the user of the peer's socket, and where each environment has a user of its own that is the answer.
-Where guests are the same user as the server (rootless, `process`) it is asked who has the socket open. That is a look
-at every process of every environment, and takes a thread: with hundreds of them the server would stand still.
+Where guests are the same user as the server (rootless, `process`) it is asked who has the socket open: soon told of one
+environment, while a look at every process of hundreds of them takes a thread, or the server would stand still.
 """
 
 from __future__ import annotations
@@ -20,8 +20,18 @@ Tell = Callable[[bool], None]
 Look = Callable[[Table], Seen]
 
 
+def is_of(sandbox: Sandbox, owner: tuple[int, int] | None) -> bool:
+    """Whether a socket is this environment's. `owner` is what `PeerLookup` says of it."""
+    if owner is None:
+        return False
+    uid, inode = owner
+    if sandbox.guest_uid is not None:
+        return uid == sandbox.guest_uid
+    return any(holds_socket(pid, inode) for pid in sandbox.usage().pids)
+
+
 class Guests:
-    """`sandboxes` gives those that there are now."""
+    """Who of those that connect to the server's port is a guest. `sandboxes` gives those that there are now."""
 
     def __init__(self, peers: PeerLookup | None, sandboxes: Callable[[], Iterable[Sandbox]]) -> None:
         self._peers = peers

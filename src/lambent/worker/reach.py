@@ -14,8 +14,9 @@ import os
 import socket
 import threading
 
-from lambent.runtimeapi.peer import PeerLookup, holds_socket
+from lambent.runtimeapi.peer import PeerLookup
 from lambent.sandbox.base import Sandbox
+from lambent.worker.guests import is_of
 
 _CLONE_NEWNET = 0x40000000
 _ANYBODY = ("0.0.0.0", 0)
@@ -35,10 +36,10 @@ async def connect(port: int, sandbox: Sandbox, pid: int, network: str, peers: Pe
         raise ConnectionRefusedError("this host cannot tell whose a socket is")
     own = sandbox.api_address.rpartition(":")[0]
     for address in dict.fromkeys((own, "127.0.0.1")):
-        if not _is_guests(peers, sandbox, address, port):
+        if not is_of(sandbox, peers.owner((address, port), _ANYBODY)):
             continue
         made = await _connected(socket.socket(socket.AF_INET, socket.SOCK_STREAM), address, port)
-        if _is_guests(peers, sandbox, address, port):
+        if is_of(sandbox, peers.owner((address, port), _ANYBODY)):
             return made
         made.close()
     raise ConnectionRefusedError(f"no socket of this environment listens at port {port}")
@@ -52,16 +53,6 @@ async def _connected(made: socket.socket, address: str, port: int) -> socket.soc
         made.close()
         raise
     return made
-
-
-def _is_guests(peers: PeerLookup, sandbox: Sandbox, address: str, port: int) -> bool:
-    owner = peers.owner((address, port), _ANYBODY)
-    if owner is None:
-        return False
-    uid, inode = owner
-    if sandbox.guest_uid is not None:
-        return uid == sandbox.guest_uid
-    return any(holds_socket(pid, inode) for pid in sandbox.usage().pids)
 
 
 async def _inside(pid: int) -> socket.socket:
