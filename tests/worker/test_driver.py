@@ -332,7 +332,7 @@ async def test_process_that_ends_in_init_after_or_before_its_pid_is_known_is_run
         kinds = [line.split()[0] for line in made.host.lines if line != "no handler\n"]
         assert kinds == ["INIT_START", "INIT_REPORT", "INIT_REPORT", "START", "END", "REPORT"]
         assert made.host.lines.index("no handler\n") == 1 and made.host.lines[3] == "no handler\n"
-        assert made.driver._processes == {} and made.driver.chronicle._captures == {}
+        assert made.driver._processes.running == {} and made.driver.chronicle._captures == {}
 
 
 async def test_init_error_is_the_answer_of_the_invocation_that_repeats_init() -> None:

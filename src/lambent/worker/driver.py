@@ -4,6 +4,9 @@ It decides nothing. `feed` is synchronous: an event goes to the inbox, and unles
 drained, so that one step ends before the next begins, whoever feeds. Long effects are tasks that end by feeding an
 event. On the warm path there is no task and no future: three events, and one pass over their effects each.
 
+Its parts: `processes` starts them, `chronicle` writes what is told, `door` lets them in, `alarm` has the deadline.
+Longer than 400 lines because every effect has its performer here.
+
 Whatever fails here, the host's fault or ours, becomes the event SandboxFailed after the step, and the other effects of
 the step are still performed: one of them may be somebody's answer.
 """
@@ -11,7 +14,6 @@ the step are still performed: one of them may be somebody's answer.
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import signal
 import socket
@@ -45,7 +47,7 @@ from lambent.core.states import Phase, State
 from lambent.core.subscription import Api, Subscription
 from lambent.runtimeapi.app import RuntimeApi
 from lambent.runtimes.prepared import BootstrapMissing
-from lambent.sandbox.base import Process, Sandbox, SandboxError
+from lambent.sandbox.base import ProcessSpec, Sandbox, SandboxError
 from lambent.worker import reach
 from lambent.worker.alarm import Alarm
 from lambent.worker.awake import Answers
@@ -53,6 +55,7 @@ from lambent.worker.base import Served
 from lambent.worker.chronicle import Chronicle
 from lambent.worker.door import Door
 from lambent.worker.parts import Parts
+from lambent.worker.processes import Processes
 
 _OUR_FAULT = "an internal error; the server's log has it"
 #: How long killed processes may take to end (they may hang in the kernel, or free much memory), before the sandbox is
@@ -82,10 +85,7 @@ class Driver:
         self._metadata_token = secrets.token_urlsafe(32)
         self._api = RuntimeApi(self, metadata_token=self._metadata_token, limit_bandwidth=parts.limit_bandwidth)
         self._door = Door(self._api, parts)
-        #: of the processes; a new one begins when all are killed, and what an earlier one still reports says nothing
-        self._generation = 0
-        self._processes: dict[str, Process] = {}
-        self._doomed: set[str] = set()  #: to be killed as soon as they are there
+        self._processes = Processes(self.chronicle, self._exited)
         self._inbox: deque[tuple[Event, bool]] = deque()
         self._stepping = False
         self._offered = False  #: to the kernel, as the first to end when memory is short
@@ -127,7 +127,7 @@ class Driver:
 
     async def _reach(self, name: str, port: int) -> socket.socket:
         """A connection to what an extension of this environment has listening. Raises OSError."""
-        process = self._processes.get(name) or self._processes.get(RUNTIME)
+        process = self._processes.running.get(name) or self._processes.running.get(RUNTIME)
         if process is None or self.sandbox is None:
             raise ConnectionRefusedError(f"{name} is gone")
         return await reach.connect(port, self.sandbox, process.pid, self._parts.network, self._parts.peers)
@@ -250,69 +250,30 @@ class Driver:
             if failure is not None:
                 self.feed(InitFailureProvoked(self.now(), failure), late=True)
                 return
-        self._spawn(self._run(effect.participant))
+        self._spawn(self._run(effect.participant, self.sandbox))
 
-    async def _run(self, participant: str) -> None:
-        sandbox = self.sandbox
-        assert sandbox is not None
-        generation = self._generation
-        process: Process | None = None
-        early: list[ExitStatus] = []  # it may end before we know its pid
-
-        def exited(exit: ExitStatus) -> None:
-            if process is None:
-                early.append(exit)
-            else:
-                self._exited(participant, process, exit, generation)
+    async def _run(self, participant: str, sandbox: Sandbox) -> None:
+        def spec() -> ProcessSpec:
+            return self._parts.process_spec(self.function, sandbox, self.chronicle.log_stream, participant,
+                                            self.machine.init_type, self._metadata_token)
 
         try:
-            spec = self._parts.process_spec(self.function, sandbox, self.chronicle.log_stream, participant,
-                                            self.machine.init_type, self._metadata_token)
-            process = await sandbox.run(spec, exited)
+            await self._processes.run(participant, sandbox, spec)
         except BootstrapMissing as missing:
-            if generation == self._generation:
-                self.feed(EntrypointMissing(self.now(), missing.candidates), late=True)
-            return
-        except SandboxError:
-            if generation != self._generation:
-                return  # killed before it had begun
-            raise
-        if self._gone:
-            os.close(process.output)
-            return
-        self.chronicle.listen(process, extension=participant != RUNTIME)
-        if early:
-            self._exited(participant, process, early[0], generation)
-        elif generation == self._generation:
-            self._processes[participant] = process
-            if participant in self._doomed:
-                sandbox.signal(process.pid, signal.SIGKILL)
-        else:
-            sandbox.signal(process.pid, signal.SIGKILL)
+            self.feed(EntrypointMissing(self.now(), missing.candidates), late=True)
 
-    def _exited(self, participant: str, process: Process, exit: ExitStatus, generation: int) -> None:
-        self.chronicle.stop_listening(process)
-        if self._processes.get(participant) is process:
-            del self._processes[participant]
-        if generation == self._generation:
-            exit = self._parts.told_why(self.function, participant, exit)
-            self.feed(ProcessExited(self.now(), exit, participant))
+    def _exited(self, participant: str, exit: ExitStatus) -> None:
+        exit = self._parts.told_why(self.function, participant, exit)
+        self.feed(ProcessExited(self.now(), exit, participant))
 
     def _signal_runtime(self, effect: do.SignalRuntime) -> None:
-        process = self._processes.get(RUNTIME)
-        if process is not None and self.sandbox is not None:
-            self.sandbox.signal(process.pid, signal.SIGKILL if effect.kill else signal.SIGTERM)
+        self._processes.signal(RUNTIME, signal.SIGKILL if effect.kill else signal.SIGTERM)
 
     def _kill_process(self, effect: do.KillProcess) -> None:
-        process = self._processes.get(effect.participant)
-        if process is None or self.sandbox is None:
-            self._doomed.add(effect.participant)
-        else:
-            self.sandbox.signal(process.pid, signal.SIGKILL)
+        self._processes.kill(effect.participant)
 
     def _terminate(self, _: do.Terminate) -> None:
-        self._generation += 1
-        self._doomed.clear()
+        self._processes.next_generation()
         self._spawn(self._kill())
 
     async def _kill(self) -> None:
@@ -329,7 +290,7 @@ class Driver:
         self.feed(ProcessesEnded(self.now()), late=True)
 
     def _destroy(self, effect: do.Destroy) -> None:
-        self._generation += 1
+        self._processes.end()
         self._alarm.end()
         if self.sandbox is not None:
             self._spawn(self._take_away(effect.reason))
@@ -343,9 +304,7 @@ class Driver:
             self._door.close()
             self._api.forget()
             await self.sandbox.destroy(reason)
-            for process in self._processes.values():
-                self.chronicle.stop_listening(process)
-            self._processes.clear()
+            self._processes.stop_listening()
         finally:
             self._parts.ended(self)
 

@@ -2,7 +2,7 @@
 
 The same program as `init.c`, step by step and message by message, which is where the reasons stand; the conformance
 suite runs over both. It is started as a file of its own with `python -I -S`, so it imports the standard library only,
-and everything at once: after the pivot the library's files are gone.
+and everything at once: after the pivot the library's files are gone. That is also why it is longer than 400 lines.
 """
 
 from __future__ import annotations
