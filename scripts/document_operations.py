@@ -108,8 +108,8 @@ def page() -> str:
     """The whole page. AssertionError when a table above says something that the code does not."""
     unknown = set(_NOTES) - set(MODELLED)
     assert not unknown, f"not operations: {unknown}"
-    counts = {word: sum(status(name) == word for name in MODELLED) for word in ("works", "stored", "refused")}
-    said = ", ".join(f"{number} {word}" for word, number in counts.items())
+    words = {"works": "work", "stored": "are stored", "refused": "are refused"}
+    said = ", ".join(f"{sum(status(name) == word for name in MODELLED)} {said}" for word, said in words.items())
     text = f"{_HEAD}Of {len(MODELLED)} operations: {said}.\n\n| operation | | note |\n| --- | --- | --- |\n"
     for name in sorted(MODELLED):
         note = _NOTES.get(name, "") if status(name) == "stored" else ""
