@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambent.errors import ApiError
-from lambent.names import PATTERNS, LayerName, parse_function, parse_layer, split_qualifier
+from lambent.names import PATTERNS, LayerName, is_alias, parse_function, parse_layer, split_qualifier
 
 HERE: dict[str, Any] = {"account": "000000000000", "region": "us-east-1"}
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:"
@@ -58,6 +58,11 @@ def test_forms_that_name_a_function(text: str, qualifier: str | None, name: str,
 )
 def test_a_name_without_its_qualifier(text: str, name: str, qualifier: str | None) -> None:
     assert split_qualifier(text) == (name, qualifier)
+
+
+def test_an_alias_is_no_number_and_not_the_latest() -> None:
+    assert [is_alias(qualifier) for qualifier in ("live", "7a", "7", "$LATEST", "$LATEST.PUBLISHED")] == [
+        True, True, False, False, False]  # fmt: skip
 
 
 @pytest.mark.parametrize(

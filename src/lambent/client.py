@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from lambent.errors import ApiError
 from lambent.limits import INIT_TIMEOUT_S, TIMEOUT_S_MAX
+from lambent.names import is_alias
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:4566"
 CONNECT_TIMEOUT_S = 5.0
@@ -118,8 +119,13 @@ class Client:
     def configuration(self, name: str) -> dict[str, Any]:
         return self._object("GET", f"{_function(name)}/configuration")
 
-    def alias(self, function: str, name: str) -> dict[str, Any]:
-        return self._object("GET", f"{_function(function)}/aliases/{quote(name, safe='')}")
+    def versions(self, function: str, qualifier: str) -> list[str]:
+        """The versions that a qualifier means: one, or those that an alias leads to. ApiError 404: no such alias."""
+        if not is_alias(qualifier):
+            return [qualifier]
+        alias = self._object("GET", f"{_function(function)}/aliases/{quote(qualifier, safe='')}")
+        routing = alias.get("RoutingConfig") or {}
+        return [alias["FunctionVersion"], *(routing.get("AdditionalVersionWeights") or ())]
 
     def create_function(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """`request` has CreateFunction's members, Code.ZipFile as bytes."""

@@ -152,6 +152,11 @@ def split_qualifier(text: str) -> tuple[str, str | None]:
     return text[: form.start("qualifier") - 1], form["qualifier"]
 
 
+def is_alias(qualifier: str) -> bool:
+    """Whether a qualifier can only be an alias, whose names are no numbers."""
+    return not qualifier.startswith("$") and not re.fullmatch(r"[0-9]+", qualifier)
+
+
 def not_allowed(account: str, action: str, arn: str) -> ApiError:
     """What belongs to another account, and is not shared with this one. The words are AWS's, who has none for those
     that would create a function there (recorded)."""

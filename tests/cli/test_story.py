@@ -117,7 +117,7 @@ def test_the_start_of_a_living_environments_id_is_enough(lambent: Lambent, serve
 def test_an_environment_that_nobody_knows_exits_4(lambent: Lambent, server: FakeServer) -> None:
     ran = lambent("story", "beef")
     assert (ran.code, ran.out) == (4, "")
-    assert "no environment, function or version beef is known; lambent ps lists" in ran.err
+    assert "no environment or function beef is known; lambent ps lists" in ran.err
 
 
 def test_the_name_of_a_function_tells_all_of_its_environments_and_what_met_none(
@@ -141,6 +141,16 @@ def test_a_version_as_ps_names_it_tells_its_environments_alone(lambent: Lambent,
         assert ran.out.startswith(f"environment {told}, now idle") and ran.out.count("\nlog stream") == 1
     assert lambent("story", "hello:8").err == "arn:f:8 has had no environment; an invocation makes one\n"
     assert lambent("story", "hello:live").code == 4
+
+
+def test_an_alias_tells_the_environments_of_the_versions_it_leads_to(lambent: Lambent, server: FakeServer) -> None:
+    lives = [STORY | {"id": f"3f9a000{version}", "version": version} for version in "5678"]
+    server.function_stories["hello"] = {"function_arn": "arn:f", "throttled": [], "environments": lives}
+    weights = {"AdditionalVersionWeights": {"7": 0.1}}
+    server.aliases["hello", "live"] = {"FunctionVersion": "6", "RoutingConfig": weights}
+    told = json.loads(lambent("story", "hello:live", "--json").out)
+    assert told == {"function_arn": "arn:f:live", "throttled": [], "environments": lives[1:3]}
+    assert "no environment or function hello:nope is known" in lambent("story", "hello:nope").err
 
 
 def test_a_story_whose_beginning_was_dropped_says_so(lambent: Lambent, server: FakeServer) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from lambent.cli.exits import API_ERROR, Stop
 from lambent.client import Client
 from lambent.errors import ApiError
-from lambent.names import split_qualifier
+from lambent.names import is_alias, split_qualifier
 
 
 class Source(NamedTuple):
@@ -41,7 +41,7 @@ class Sources:
     def __init__(self, client: Client, name: str) -> None:
         self._client = client
         self._name, self._qualifier = split_qualifier(name)
-        self._is_alias = self._qualifier is not None and not re.fullmatch(r"[0-9]+|\$.*", self._qualifier)
+        self._is_alias = self._qualifier is not None and is_alias(self._qualifier)
         self._found: list[Source] = []
 
     def now(self) -> list[Source]:
@@ -61,18 +61,12 @@ class Sources:
             if self._qualifier is None:
                 configuration = self._client.configuration(self._name)
                 return [Source(_group(configuration), configuration["FunctionName"])]
-            return _united([self._of_version(version) for version in self._versions(self._qualifier)])
+            versions = self._client.versions(self._name, self._qualifier)
+            return _united([self._of_version(version) for version in versions])
         except ApiError as error:
             if error.status != 404:
                 raise
             return [self._of_the_past(error)]
-
-    def _versions(self, qualifier: str) -> list[str]:
-        if not self._is_alias:
-            return [qualifier]
-        alias = self._client.alias(self._name, qualifier)
-        routing = alias.get("RoutingConfig") or {}
-        return [alias["FunctionVersion"], *(routing.get("AdditionalVersionWeights") or ())]
 
     def _of_version(self, version: str) -> Source:
         configuration = self._client.configuration(f"{self._name}:{version}")

@@ -18,6 +18,7 @@ from lambent.cli.exits import API_ERROR, Stop
 from lambent.cli.options import AsJson, Endpoint, connect, environment_id
 from lambent.client import Client
 from lambent.errors import ApiError
+from lambent.names import split_qualifier
 
 #: What happened, in words; `{field}` is the event's own.
 EVENTS = {
@@ -83,7 +84,7 @@ _UUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f
 
 EnvironmentOrFunction = Annotated[
     str, typer.Argument(metavar="ENV", help="an environment: its id, the start of it, or the number at its end; "
-                        "or the name of a function or version", show_default=False)
+                        "or the name of a function, version or alias", show_default=False)
 ]  # fmt: skip
 
 
@@ -91,8 +92,8 @@ def story(environment: EnvironmentOrFunction, endpoint: Endpoint = None, as_json
     """Tell the life of one execution environment.
 
     A timeline of what happened and what was done, then its invocations with durations and cost. Environments that
-    ended recently have a story too; --json has every detail. The name of a function, or of a version such as hello:7,
-    tells the stories of all of its environments.
+    ended recently have a story too; --json has every detail. The name of a function, or of a version or alias such as
+    hello:7, tells the stories of all of its environments.
 
     \b
     Examples:
@@ -122,18 +123,19 @@ def _told(client: Client, given: str) -> dict[str, Any]:
     except ApiError as error:
         if error.status not in (400, 404):
             raise
-        raise Stop(f"no environment, function or version {given} is known; lambent ps lists the environments that live",
+        raise Stop(f"no environment or function {given} is known; lambent ps lists the environments that live",
                    API_ERROR) from None  # fmt: skip
 
 
 def _told_of_function(client: Client, given: str) -> dict[str, Any]:
-    """All lives of a function, or of one version, named as `lambent ps` does: hello:$LATEST or hello:7."""
-    name, _, version = given.rpartition(":")
-    if not name or not re.fullmatch(r"\$LATEST|[0-9]+", version):
+    """All lives of a function, or of the versions that are named as `lambent ps` does (hello:7) or by an alias."""
+    name, qualifier = split_qualifier(given)
+    if qualifier is None:
         return client.function_story(given)
+    versions = client.versions(name, qualifier)
     told = client.function_story(name)
-    lives = [story for story in told["environments"] if story["version"] == version]
-    return told | {"function_arn": f"{told['function_arn']}:{version}", "throttled": [], "environments": lives}
+    lives = [story for story in told["environments"] if story["version"] in versions]
+    return told | {"function_arn": f"{told['function_arn']}:{qualifier}", "throttled": [], "environments": lives}
 
 
 def _tell_function(told: dict[str, Any]) -> None:
