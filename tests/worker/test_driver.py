@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -144,6 +145,40 @@ async def test_an_invocation_that_goes_on_gives_way_until_the_next_one_begins() 
         assert len(made.sandbox.gave_way) == before  # frozen, so it makes no difference
         await made.serve("r2")
         assert made.sandbox.gave_way[before] is False
+
+
+async def test_a_guest_that_asks_for_the_same_event_again_goes_on_giving_way() -> None:
+    async def asking(api: Api) -> ExitStatus:
+        request_id = await api.next()
+        await until(lambda: made.sandbox.gave_way == [True])
+        assert await api.next() == request_id
+        await api.respond(request_id)
+        return await obliging(api)
+
+    async with stage(asking) as made:
+        await made.serve("r1")
+        assert made.sandbox.gave_way == [True]
+
+
+async def test_who_has_given_way_does_not_while_its_extensions_are_told_of_the_end() -> None:
+    async def external(api: Api) -> ExitStatus:
+        identifier = await register(api, "ext", "SHUTDOWN")
+        await api.call("GET", "extension/event/next", Lambda_Extension_Identifier=identifier)
+        return ExitStatus(code=0)
+
+    async def slow(api: Api) -> ExitStatus:
+        request_id = await api.next()
+        await until(lambda: made.sandbox.gave_way == [True])
+        await api.respond(request_id)
+        await api.send(request("GET", "runtime/invocation/next"))
+        await until(lambda: signal.SIGTERM in made.sandbox.signals)
+        return ExitStatus(code=0)
+
+    async with stage(external, slow, extension_names=("ext",)) as made:
+        await made.serve("r1")
+        made.driver.retire("age")
+        await made.ended()
+        assert made.sandbox.gave_way == [True, False]
 
 
 async def test_the_loop_stays_awake_for_who_was_prompt_and_works_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -312,8 +312,6 @@ class Driver:
 
     def _deliver(self, effect: do.Deliver) -> None:
         if effect.participant == RUNTIME:
-            assert self.sandbox is not None
-            self._parts.turns.began(self.sandbox)
             self.last_used_wall = self._clock.wall()
         deadline_ms = self._deadline_ms(effect.deadline)
         self._api.deliver(effect.participant, effect.invocation, deadline_ms)
@@ -323,6 +321,8 @@ class Driver:
         return int((self._clock.host_wall() + deadline - self._clock.monotonic()) * 1000)
 
     def _deliver_shutdown(self, effect: do.DeliverShutdown) -> None:
+        assert self.sandbox is not None
+        self._parts.turns.began(self.sandbox)
         deadline_ms = self._deadline_ms(effect.deadline)
         self._api.deliver_shutdown(effect.participant, effect.reason, deadline_ms)
         self.chronicle.telemetry.flush()
@@ -417,6 +417,8 @@ class Driver:
         self.chronicle.runtime_done(effect)
 
     def _report_start(self, effect: do.ReportStart) -> None:
+        assert self.sandbox is not None
+        self._parts.turns.began(self.sandbox)  # not when delivering: a guest may ask for its event again and again
         self._parts.spare.use()  # the guest works now, and the server would only wait for it
         self._answers.asked(alone=self._parts.turns.only_one)
         self.invocations += 1  # here and not when delivering: one whose Init failed is never delivered

@@ -18,7 +18,7 @@ class Turns:
         self._timer: asyncio.TimerHandle | None = None
 
     def began(self, sandbox: Sandbox) -> None:
-        """An invocation or an Init."""
+        """An invocation, an Init, or what an extension does in the end."""
         loop = asyncio.get_running_loop()
         if self._precedence.began(sandbox, loop.time()):
             sandbox.give_way(False)
