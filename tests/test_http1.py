@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from lambent.http1 import Request, render
 from lambent.http1_connection import Connection
-from lambent.http1_parse import MAX_HEAD_BYTES, MAX_HEADERS, PACE_SAVED_S, PACE_SHARE, Budget, Pace
+from lambent.http1_parse import MAX_HEAD_BYTES, MAX_HEADERS, PACE_SAVED_S, PACE_SHARE, Budget, Pace, Reader
 
 LIMIT = 1000
 
@@ -200,6 +202,50 @@ async def test_answer_to_a_peer_that_has_hung_up_does_nothing() -> None:
         client.writer.transport.abort()
         await until(lambda: server.requests[1].gone)
         server.requests[1].respond(200)
+
+
+@pytest.mark.parametrize("answered", ["before", "after"])
+async def test_nothing_is_left_of_a_connection_whose_peer_has_hung_up_without_a_garbage_collection(
+    answered: str,
+) -> None:
+    def left() -> int:
+        return sum(isinstance(one, Connection | Request | Reader) for one in gc.get_objects())
+
+    async with serving(lambda request: None) as (server, _):
+        gc.collect()
+        before = left()
+        gc.disable()
+        try:
+            peer = await connected(server)
+            peer.send(post("/", b"x" * LIMIT))
+            await until(lambda: len(server.requests) == 1)
+            if answered == "before":
+                server.requests[0].respond(200)
+            peer.writer.transport.abort()
+            await until(lambda: len(server.connections) == 1)
+            server.requests.pop().respond(200)
+            await until(lambda: left() == before)
+        finally:
+            gc.enable()
+
+
+async def test_connection_that_is_dropped_before_it_is_made_is_not_read() -> None:
+    async with serving() as (server, _):
+        made: list[Connection] = []
+
+        def connect() -> Connection:
+            made.append(server.connect())
+            made[0].abort()
+            return made[0]
+
+        listening = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", 0)
+        peer = Client(*await asyncio.open_connection(*listening.sockets[0].getsockname()))
+        peer.send(get("/"))
+        with contextlib.suppress(ConnectionResetError):
+            assert await peer.rest() == b""
+        assert server.requests == [] and made[0].closed
+        listening.close()
+        peer.writer.transport.abort()
 
 
 async def test_second_answer_to_a_request_is_ignored() -> None:

@@ -91,7 +91,9 @@ class Connection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._refuse is not None and self._refuse(self) is not None:
+        if self.closed:
+            self._transport.abort()
+        elif self._refuse is not None and self._refuse(self) is not None:
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -106,7 +108,10 @@ class Connection(asyncio.Protocol):
         for request in self._waiting:
             self.settle(request)
         self._waiting.clear()
-        self._rest = b""
+        # The garbage collector comes seldom, so a request is not to keep us, and its body, by being kept by us.
+        self._current = self._streaming = None
+        self._rest = self._held = b""
+        self._reader.close()
         if self._on_close is not None:
             self._on_close(self)
 
@@ -268,15 +273,17 @@ class Connection(asyncio.Protocol):
 
     def begin(self, request: Request, status: int, headers: tuple[tuple[str, str], ...],
               content_type: str | None) -> None:
+        if self.closed:
+            self.settle(request)
+            return
         self._chunked = not self._reader.http_1_0
         if not self._chunked:
             request.keep_alive = False  # the end of the connection is the end of the answer
         head = render(status, b"", headers, content_type, keep_alive=request.keep_alive, chunked=self._chunked)
         self._bodiless = request.method == "HEAD" or status == 204 or status == 304
         self.settle(request)
-        if not self.closed:
-            self._held += head
-            self._flush()
+        self._held += head
+        self._flush()
 
     def write(self, request: Request, data: bytes) -> None:
         if data and request is self._current and not self.closed and not self._bodiless:
@@ -316,10 +323,11 @@ class Connection(asyncio.Protocol):
         request.charge = 0
 
     def abort(self) -> None:
-        """Drop the connection at once, with every request that waits on it."""
-        if self._transport is not None and not self.closed:
+        """Drop the connection at once, with every request that waits on it; or as soon as it is made."""
+        if not self.closed:
             self.closed = True
-            self._transport.abort()
+            if self._transport is not None:
+                self._transport.abort()
 
     def _flush(self) -> None:
         held, self._held = self._held, b""

@@ -216,6 +216,17 @@ class Reader:
             self._budget.give_back(self.charge)
         self.charge = 0
 
+    def close(self) -> None:
+        """Let go of everything, and of the owner: nothing is read any more."""
+        self.forget()
+        self.failed = True
+        self.reading = False
+        self._target, self._piece, self._again = b"", b"", None
+        self.headers, self.trailers, self._repeated = {}, {}, {}
+        self._complete = self._expected = _nothing
+        self._fail = _nothing
+        self._unbuffered = self._parser = None
+
     def _decline_upgrade(self) -> None:
         """Go on in HTTP/1.1 as if the peer had not offered another protocol (RFC 9110, 7.8).
 
@@ -327,3 +338,7 @@ class Reader:
         self._work += 100
         self.reading = False
         self._complete()
+
+
+def _nothing(*_: object) -> None:
+    pass
