@@ -63,9 +63,10 @@ class Pace:
     What they have saved up goes fast: a large body that is read at once is not slowed down.
     """
 
-    __slots__ = ("_at", "_left", "_monotonic")
+    __slots__ = ("_at", "_left", "_monotonic", "_of_the_time")
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], of_the_time: float = PACE_SHARE) -> None:
+        self._of_the_time = of_the_time
         self._monotonic = monotonic
         self._at = monotonic()
         self._left = PACE_SAVED_S
@@ -77,9 +78,9 @@ class Pace:
         """Work on so many bytes that began then is done; for how many seconds none may follow, mostly 0."""
         now = self._monotonic()
         spent = now - begun + size * PACE_BYTE_S
-        self._left = min(PACE_SAVED_S, self._left + (begun - self._at) * PACE_SHARE) - spent
+        self._left = min(PACE_SAVED_S, self._left + (begun - self._at) * self._of_the_time) - spent
         self._at = now
-        return 0.0 if self._left >= 0 else -self._left / PACE_SHARE
+        return 0.0 if self._left >= 0 else -self._left / self._of_the_time
 
 
 class BodySink(Protocol):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .harness import Function, Server, until
+import signal
+from pathlib import Path
+
+from .harness import Function, Server, running, until
 from .test_hostile import GROWTH_MIB, HOSTILE, hostile, memory_mib, misbehaving
 
 OTHERS = """
@@ -21,6 +24,29 @@ def others(address, seconds):
                 pass
     return [tried > 10, answered]
 """
+
+KNOCKING = '''
+def knock(seconds, processes, ahead):
+    "Connects as fast as it can to those that come after it, and hangs up at once or stays a while."
+    host, port = os.environ["AWS_LAMBDA_RUNTIME_API"].rsplit(":", 1)
+    first, second, third, fourth = map(int, host.split("."))
+    own = ((second - 64) << 14) + (third << 7) + fourth - 1
+    targets = ["127.%d.%d.%d" % (64 + (k >> 14), k >> 7 & 127, (k & 127) + 1) for k in range(own + 1, own + 1 + ahead)]
+    end = time.monotonic() + seconds
+    for number in range(processes):
+        if not os.fork():
+            kept = []
+            while time.monotonic() < end:
+                for target in targets:
+                    peer = socket.socket()
+                    peer.setblocking(False)
+                    peer.connect_ex((target, int(port)))
+                    kept.append(peer)
+                del kept[: len(kept) - (500 if number % 2 else 0)]
+            os._exit(0)
+    for _ in range(processes):
+        os.wait()
+'''
 
 #: During its Init it subscribes again and again, then says how often and what it heard.
 SUBSCRIBER = """
@@ -56,7 +82,8 @@ def handler(event, context):
 
 FUNCTIONS = (
     Function("neighbour", "def handler(event, context): return event", memory=1769),
-    Function("hostile", HOSTILE + OTHERS, timeout=20, memory=1769),
+    Function("hostile", HOSTILE + OTHERS + KNOCKING, timeout=20, memory=1769),
+    Function("victim", "def handler(event, context): return event", memory=1769),
     Function("address", "import os\ndef handler(event, context): return os.environ['AWS_LAMBDA_RUNTIME_API']"),
     Function("waits", "import time\ndef handler(event, context):\n    time.sleep(4)\n    return 'mine'"),
     Function("subscriber", SUBSCRIBER, timeout=20, memory=1769),
@@ -67,6 +94,33 @@ def test_another_environments_api_answers_nobody_else(server: Server) -> None:
     address = server.invoke("address").payload
     assert hostile(server, do="others", address=address, seconds=1) == [True, 0]
     assert server.invoke("address").payload == address
+
+
+def test_strangers_keep_no_runtime_from_its_own_api(server: Server) -> None:
+    knocking = server.background("hostile", {"do": "knock", "seconds": 3, "processes": 4, "ahead": 20})
+    starts = 0
+    while not knocking.done() or not starts:
+        call = server.invoke("victim", starts, LogType="None")
+        assert (call.error, call.payload, call.cold) == (None, starts, True)
+        server.retire(call.environment)
+        starts += 1
+    assert knocking.result().error is None
+    assert server.invoke("hostile", {"do": "fine"}).payload == "fine"
+
+
+def test_a_server_that_is_killed_while_strangers_knock_comes_back(tmp_path: Path) -> None:
+    killed = Server(tmp_path / "data")
+    try:
+        killed.deploy(*FUNCTIONS[:2])
+        knocking = killed.background("hostile", {"do": "knock", "seconds": 15, "processes": 4, "ahead": 20})
+        until(lambda: [row["phase"] for row in killed.environments("hostile")] == ["invoke"])
+        assert killed.invoke("neighbour", 1).payload == 1
+    finally:
+        killed.stop(signal.SIGKILL)
+    assert knocking.exception(20) is not None
+    with running(tmp_path / "data") as server:
+        assert server.invoke("neighbour", 2).payload == 2
+        assert server.invoke("hostile", {"do": "fine"}).payload == "fine"
 
 
 def test_another_environments_invocation_cannot_be_answered(server: Server) -> None:

@@ -2,14 +2,14 @@
 
 `driver` opens and closes it; what is said inside is `runtimeapi.app`'s part. Connections are accepted here and not by
 the event loop's server, since others may knock as fast as they can: whoever is turned away costs little, and all of
-them together no more than a share of the server's time (`Pace`).
+them together, at whatever doors, no more than a share of the server's time (`Pace`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
+from collections.abc import Callable
 
 from lambent.http1_connection import Connection
 from lambent.http1_parse import Budget, Pace
@@ -23,6 +23,12 @@ from lambent.worker.parts import Parts
 CONNECTIONS = 20
 #: What they may make us hold together: a response that comes in, an event that is not read yet, and a bit.
 API_BYTES = 3 * BODY_LIMIT
+#: So many are looked at in one turn of the loop, 22 us each when they are strangers.
+AT_ONCE = 32
+#: What it costs to make a connection of what was accepted.
+JOINING_S = 1e-4
+#: Shorter ones are saved up: the loop counts in milliseconds.
+LEAST_REST_S = 1e-3
 #: After the system had no descriptor or memory for a connection.
 EXHAUSTED_S = 1.0
 
@@ -30,17 +36,20 @@ EXHAUSTED_S = 1.0
 class Door:
     """Listens on the socket of a sandbox, from `open` to `close`."""
 
-    def __init__(self, api: RuntimeApi, parts: Parts) -> None:
+    def __init__(self, api: RuntimeApi, parts: Parts, starting: Callable[[], bool]) -> None:
+        """`starting` tells whether the environment's own connections are due, as in Init."""
         self.connections: set[Connection] = set()
         self.budget = Budget(API_BYTES)
         self._api = api
         self._parts = parts
+        self._starting = starting
+        self._clock = parts.clock
         self._share = Pace(parts.clock.monotonic)
-        self._strangers = Pace(parts.clock.monotonic)
         self._loop = asyncio.get_running_loop()
         self._sandbox: Sandbox | None = None
         self._joining: set[asyncio.Task[None]] = set()  #: accepted, and not connections yet
         self._reopening: asyncio.TimerHandle | None = None  #: nobody is accepted until then
+        self._lacking = False  #: somebody could not be accepted, and nobody was since
 
     def open(self, sandbox: Sandbox) -> None:
         """The socket listens already: whoever came before waits in its backlog."""
@@ -53,8 +62,6 @@ class Door:
         elif self._sandbox is not None:
             self._loop.remove_reader(self._sandbox.api_socket)
         self._sandbox = self._reopening = None
-        for task in self._joining:
-            task.cancel()
         self.send_away()
 
     def send_away(self) -> None:
@@ -63,43 +70,62 @@ class Door:
             connection.abort()
 
     def _knock(self) -> None:
+        """Look at who has come, until nobody is left or others are to have the loop."""
+        sandbox = self._sandbox
+        assert sandbox is not None
+        strangers = self._parts.strangers_at_start if self._starting() else self._parts.strangers
+        seconds = 0.0
+        for _ in range(AT_ONCE):
+            begun = self._clock.monotonic()
+            try:
+                accepted, peer = sandbox.api_socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                break
+            except OSError as error:
+                self._lack(error)
+                return
+            if len(self.connections) < CONNECTIONS and self._is_own(sandbox, peer):
+                self._lacking = False
+                self._let_in(accepted)
+                seconds = max(seconds, self._share.rest(begun - JOINING_S))
+            else:
+                accepted.close()
+                seconds = max(seconds, strangers.rest(begun))
+            if seconds >= LEAST_REST_S:
+                self._rest(seconds)
+                return
+
+    def _lack(self, error: OSError) -> None:
+        """The system has no descriptor or memory left. It is told once until one of ours comes in again."""
         assert self._sandbox is not None
-        begun = self._strangers.begin()
-        try:
-            accepted, peer = self._sandbox.api_socket.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return  # gone again
-        except OSError as error:
+        if not self._lacking:
+            self._lacking = True
             self._parts.complain(f"the Runtime API of {self._sandbox.id} takes no connection: {error.strerror}")
-            self._rest(EXHAUSTED_S)
-            return
-        if len(self.connections) + len(self._joining) < CONNECTIONS and self._is_own(self._sandbox, peer):
-            accepted.setblocking(False)
-            task = self._loop.create_task(self._join(accepted))
-            self._joining.add(task)
-            task.add_done_callback(self._joining.discard)
-        else:
-            accepted.close()
-            self._rest(self._strangers.rest(begun))
+        self._rest(EXHAUSTED_S)
+
+    def _let_in(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        task = self._loop.create_task(self._join(self._connection(), accepted))
+        self._joining.add(task)
+        task.add_done_callback(self._joining.discard)
 
     def _rest(self, seconds: float) -> None:
         """Accept nobody for a while; they wait in the backlog."""
-        if seconds > 0 and self._sandbox is not None:
-            self._loop.remove_reader(self._sandbox.api_socket)
-            self._reopening = self._loop.call_later(seconds, self._reopen)
+        assert self._sandbox is not None
+        self._loop.remove_reader(self._sandbox.api_socket)
+        self._reopening = self._loop.call_later(seconds, self._reopen)
 
     def _reopen(self) -> None:
         assert self._sandbox is not None
         self._reopening = None
         self._loop.add_reader(self._sandbox.api_socket, self._knock)
 
-    async def _join(self, accepted: socket.socket) -> None:
+    async def _join(self, connection: Connection, accepted: socket.socket) -> None:
         try:
-            with contextlib.suppress(OSError):  # it has hung up
-                await self._loop.connect_accepted_socket(self._connection, accepted)
-        except asyncio.CancelledError:
+            await self._loop.connect_accepted_socket(lambda: connection, accepted)
+        except OSError:  # it cannot be served
             accepted.close()
-            raise
+            self.connections.discard(connection)
 
     def _connection(self) -> Connection:
         connection = Connection(self._api.on_request, self._loop, BODY_LIMIT, self.connections.discard,

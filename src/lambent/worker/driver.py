@@ -84,7 +84,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._metadata_token = secrets.token_urlsafe(32)
         self._api = RuntimeApi(self, metadata_token=self._metadata_token, limit_bandwidth=parts.limit_bandwidth)
-        self._door = Door(self._api, parts)
+        self._door = Door(self._api, parts, lambda: self.machine.initialising)
         self._processes = Processes(self.chronicle, self._exited)
         self._inbox: deque[tuple[Event, bool]] = deque()
         self._stepping = False

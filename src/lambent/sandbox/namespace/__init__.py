@@ -32,6 +32,9 @@ __all__ = ["BLANK_MEMORY_MIB", "OLDEST_KERNEL", "NamespaceBackend"]
 
 #: What a sandbox is made with that `furnish` makes into another: the least, since limits can only grow.
 BLANK_MEMORY_MIB = limits.MEMORY_MIB_MIN
+#: Connections to one Runtime API that wait to be accepted. Other environments connect too, and with 128 a few hundred
+#: of their connections kept the runtime's own out.
+BACKLOG = 1024
 #: mount_setattr, which makes a whole tree read-only at once
 OLDEST_KERNEL = (5, 12)
 
@@ -258,7 +261,7 @@ class NamespaceBackend:
             address = f"127.{64 + (number >> 14)}.{(number >> 7) & 0x7F}.{(number & 0x7F) + 1}"
             try:
                 listening.bind((address, plan.API_PORT))
-                listening.listen(128)
+                listening.listen(BACKLOG)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
