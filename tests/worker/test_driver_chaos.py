@@ -6,7 +6,7 @@ import asyncio
 import json
 
 from fakes import Api, invocation, obliging, until
-from test_driver import silent, stage
+from stage import silent, stage
 
 from lambent.clock import Clock
 from lambent.core.model import ExitStatus, OutcomeKind
