@@ -182,8 +182,8 @@ class Caller:
                 reply.read(1000)
                 return
             size = len(reply.read())
-            if reply.status == 502:
-                self.struck["502"] += "die" not in wanted
+            if reply.status in (500, 502):  # 500: what Invoke calls ServiceException
+                self.struck[str(reply.status)] += "die" not in wanted
             elif reply.status != 200 or ("die" not in wanted and size != wanted["size"] * wanted["chunks"]):
                 raise Unexpected(f"the URL answered {reply.status} with {size} bytes to {wanted}")
         except http.client.IncompleteRead:

@@ -50,11 +50,6 @@ from lambent.worker.packages import PackageStore
 BODIES_BYTES = 1024 * 1024 * 1024
 BODIES_BYTES_AT_LEAST = 256 * 1024 * 1024
 
-#: So many more objects than went away may be there before Python looks for cycles of garbage. A call makes some 40, and
-#: they go by themselves; with its own figure (700) Python would look every twentieth call.
-GARBAGE_AFTER = 10_000
-
-
 def serve(settings: Settings) -> int:
     """Run the server in the foreground until SIGTERM or SIGINT; returns the exit code.
 
@@ -73,7 +68,6 @@ async def _serve(settings: Settings) -> int:
     async with AsyncExitStack() as stack:
         url = await start(settings, stack)
         gc.freeze()  # what is loaded by now stays, and need not be looked at again
-        gc.set_threshold(GARBAGE_AFTER)
         print(f"Lambent {__version__} is ready at {url}", flush=True)
         await stop.wait()
         print("Lambent is stopping", flush=True)
