@@ -50,6 +50,7 @@ from lambent.worker.packages import PackageStore
 BODIES_BYTES = 1024 * 1024 * 1024
 BODIES_BYTES_AT_LEAST = 256 * 1024 * 1024
 
+
 def serve(settings: Settings) -> int:
     """Run the server in the foreground until SIGTERM or SIGINT; returns the exit code.
 
