@@ -70,7 +70,7 @@ class Door:
             connection.abort()
 
     def _knock(self) -> None:
-        """Look at who has come, until nobody is left or others are to have the loop."""
+        """Look at who has come, until one of ours has, nobody is left, or others are to have the loop."""
         sandbox = self._sandbox
         assert sandbox is not None
         strangers = self._parts.strangers_at_start if self._starting() else self._parts.strangers
@@ -84,7 +84,8 @@ class Door:
             except OSError as error:
                 self._lack(error)
                 return
-            if len(self.connections) < CONNECTIONS and self._is_own(sandbox, peer):
+            own = len(self.connections) < CONNECTIONS and self._is_own(sandbox, peer)
+            if own:
                 self._lacking = False
                 self._let_in(accepted)
                 seconds = max(seconds, self._share.rest(begun - JOINING_S))
@@ -94,6 +95,8 @@ class Door:
             if seconds >= LEAST_REST_S:
                 self._rest(seconds)
                 return
+            if own:
+                return  # it is made a connection in the next turn, and each takes its time
 
     def _lack(self, error: OSError) -> None:
         """The system has no descriptor or memory left. It is told once until one of ours comes in again."""
