@@ -1,7 +1,7 @@
 """Keeps the event loop from sleeping while an answer is due any moment (decision 14).
 
-To fall asleep and to be woken takes longer, and costs more processor time, than the trivial work of a guest takes. So
-for AWAKE_S the loop asks the kernel for events without waiting; from then on it sleeps until one comes, as ever.
+To fall asleep and to be woken takes as long as the trivial work of a guest, and about the processor time of staying
+awake for it. So for AWAKE_S the loop asks the kernel for events without waiting; from then on it sleeps, as ever.
 """
 
 from __future__ import annotations
